@@ -9,6 +9,7 @@
 //!
 //! * It reads no clock and does not wait: the same changes on the same rows give the same events.
 //! * Between two transactions it holds nothing but what its rows say. After a rollback [`Derivation::forget`] is called.
+//! * Its memory has a bound: events come in batches ([`Derivation::more`]), however many changes a gap has hidden.
 //! * It has no part in a change: no input makes it fail but rows that cannot be read or written.
 
 use uuid::Uuid;
@@ -139,14 +140,15 @@ pub trait Derivation: Send {
         state: &mut dyn DerivedState,
     ) -> Result<(), JournalError>;
 
-    /// The events of the changes that wait, in order.
+    /// The events of the changes that wait, in order, the first batch of them: [`Derivation::more`] has the others.
     ///
     /// # Errors
     ///
     /// If its rows cannot be read or written.
     fn complete(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError>;
 
-    /// Takes the begin or end of a gap or a listing of a root, after [`Derivation::complete`].
+    /// Takes the begin or end of a gap or a listing of a root, after [`Derivation::complete`]. Returns the first batch of
+    /// the events that an end leads to.
     ///
     /// # Errors
     ///
@@ -158,10 +160,21 @@ pub trait Derivation: Send {
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError>;
 
+    /// Whether the last [`Derivation::complete`] or [`Derivation::mark`] has more events. They must be taken before the
+    /// next change.
+    fn has_more(&self) -> bool;
+
+    /// The next batch of these events. It may be empty before the end.
+    ///
+    /// # Errors
+    ///
+    /// If its rows cannot be read or written.
+    fn more(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError>;
+
     /// Whether [`Derivation::due`] has something to do. Cheap: it is asked every second.
     fn has_due(&self, now: Timestamp) -> bool;
 
-    /// The events whose time has come.
+    /// The events whose time has come, at most one batch; [`Derivation::has_due`] is then still true.
     ///
     /// # Errors
     ///

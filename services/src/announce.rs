@@ -11,13 +11,17 @@ use bridge_core::record::{
 };
 use uuid::Uuid;
 
+use crate::batches::{DeferredService, Touched};
 use crate::causes::Deletes;
+use crate::deadlines::Deadlines;
 use crate::decode::Rule;
 use crate::keys;
 use crate::levels::Levels;
-use crate::machine::{Section, Subject, Touched};
+use crate::machine::{Note, Section, Subject};
 use crate::registration::{Registration, ServiceKey};
-use crate::rows::{Announced, Cause, InstanceRow, Meaning, NodeRow, Pending, get, put, remove};
+use crate::rows::{
+    Announced, Cause, InstanceRow, Meaning, NodeRow, Pending, ServiceRow, get, put, remove, root_of,
+};
 use crate::sentence::sentence;
 use crate::url::masked;
 
@@ -32,11 +36,11 @@ pub(crate) struct Announcer<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) sections: &'a [Section],
     pub(crate) deletes: &'a Deletes,
-    pub(crate) next_due: &'a mut Option<i64>,
+    pub(crate) deadlines: &'a mut Deadlines,
     pub(crate) levels: &'a mut Levels,
     pub(crate) state: &'a mut dyn DerivedState,
     pub(crate) events: Vec<DerivedEvent>,
-    /// The end of a gap: services come after all instances.
+    /// The end of a gap or a listing.
     pub(crate) is_gap: bool,
 }
 
@@ -49,83 +53,105 @@ struct Speaking {
 }
 
 impl Announcer<'_> {
-    /// Announces subjects in order. A service comes after the last of its instances.
-    pub(crate) fn all(&mut self, subjects: Vec<Touched>) -> Result<(), JournalError> {
-        let mut last: BTreeMap<(String, ServiceKey), usize> = BTreeMap::new();
-        for (at, (subject, ..)) in subjects.iter().enumerate() {
-            if let Subject::Instance { section, service, .. } = subject {
-                last.insert((section.clone(), service.clone()), at);
+    /// Announces a subject of a transaction. A service comes after the last of its instances, of which `left` are left.
+    pub(crate) fn transaction(
+        &mut self,
+        (subject, cause, notes): Touched,
+        left: &mut BTreeMap<(String, ServiceKey), usize>,
+    ) -> Result<(), JournalError> {
+        let Subject::Instance {
+            section,
+            service,
+            instance,
+        } = subject
+        else {
+            return self.subject(subject, &cause, notes);
+        };
+        let Some(at) = self.section(&section) else {
+            return Ok(());
+        };
+        self.instance(at, &service, &instance, &cause)?;
+        let key = (section, service);
+        if let Some(count) = left.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.service(at, &key.1, &cause)?;
             }
-        }
-        let mut services = Vec::new();
-        for (at, (subject, cause, notes)) in subjects.into_iter().enumerate() {
-            match subject {
-                Subject::Instance {
-                    section,
-                    service,
-                    instance,
-                } => {
-                    let Some(found) = self.section(&section) else {
-                        continue;
-                    };
-                    self.instance(found, &service, &instance, &cause)?;
-                    let key = (section, service);
-                    if last.get(&key) == Some(&at) {
-                        match self.is_gap {
-                            true => services.push((found, key.1, cause)),
-                            false => self.service(found, &key.1, &cause)?,
-                        }
-                    }
-                }
-                Subject::Unreadable {
-                    section,
-                    service,
-                    instance,
-                    home,
-                    path,
-                    reason,
-                } => {
-                    let Some(found) = self.section(&section) else {
-                        continue;
-                    };
-                    // It may be gone or readable again at the end of the transaction or the gap.
-                    let node: Option<NodeRow> = get(self.state, &keys::node(&section, &path))?;
-                    if node.is_none_or(|node| !node.is_unreadable) {
-                        continue;
-                    }
-                    let mut event = self.event(ServiceEventType::RegistrationUnreadable, found, &cause);
-                    event.service.clone_from(&service.name);
-                    event.group.clone_from(&service.group);
-                    event.version.clone_from(&service.version);
-                    event.instance = instance;
-                    event.session = session(cause.owner);
-                    event.liveness = Some(liveness(cause.owner));
-                    event.reason = Some(reason);
-                    self.push(event, &home, &cause, "");
-                }
-                Subject::Election { section, election } => {
-                    let Some(found) = self.section(&section) else {
-                        continue;
-                    };
-                    self.election(found, &election, &cause, notes)?;
-                }
-                Subject::Lock { section, election } => {
-                    let Some(found) = self.section(&section) else {
-                        continue;
-                    };
-                    self.lock(found, &election, &cause)?;
-                }
-                // Its instances are in its place.
-                Subject::Instances { .. } => {}
-            }
-        }
-        for (section, service, cause) in services {
-            self.service(section, &service, &cause)?;
         }
         Ok(())
     }
 
-    fn section(&self, name: &str) -> Option<usize> {
+    /// Announces a subject at the end of a gap. The services come after all instances.
+    pub(crate) fn deferred(&mut self, subject: Subject, cause: Cause) -> Result<(), JournalError> {
+        let Subject::Instance {
+            section,
+            service,
+            instance,
+        } = subject
+        else {
+            return self.subject(subject, &cause, Vec::new());
+        };
+        let Some(at) = self.section(&section) else {
+            return Ok(());
+        };
+        self.instance(at, &service, &instance, &cause)?;
+        let row: Option<ServiceRow> = get(self.state, &keys::service(&section, &service))?;
+        if row.is_some_and(|row| row.is_available != (row.available > 0)) {
+            let key = keys::deferred_service(root_of(&cause), &section, &service);
+            let deferred = DeferredService {
+                section,
+                service,
+                cause,
+            };
+            put(self.state, &key, &deferred)?;
+        }
+        Ok(())
+    }
+
+    /// Announces what is no instance.
+    fn subject(&mut self, subject: Subject, cause: &Cause, notes: Vec<Note>) -> Result<(), JournalError> {
+        match subject {
+            Subject::Unreadable {
+                section,
+                service,
+                instance,
+                home,
+                path,
+                reason,
+            } => {
+                let Some(found) = self.section(&section) else {
+                    return Ok(());
+                };
+                // It may be gone or readable again at the end of the transaction or the gap.
+                let node: Option<NodeRow> = get(self.state, &keys::node(&section, &path))?;
+                if node.is_none_or(|node| !node.is_unreadable) {
+                    return Ok(());
+                }
+                let mut event = self.event(ServiceEventType::RegistrationUnreadable, found, cause);
+                event.service.clone_from(&service.name);
+                event.group.clone_from(&service.group);
+                event.version.clone_from(&service.version);
+                event.instance = instance;
+                event.session = session(cause.owner);
+                event.liveness = Some(liveness(cause.owner));
+                event.reason = Some(reason);
+                self.push(event, &home, cause, "");
+                Ok(())
+            }
+            Subject::Election { section, election } => match self.section(&section) {
+                Some(found) => self.election(found, &election, cause, notes),
+                None => Ok(()),
+            },
+            Subject::Lock { section, election } => match self.section(&section) {
+                Some(found) => self.lock(found, &election, cause),
+                None => Ok(()),
+            },
+            // Their instances are in their places.
+            Subject::Instances { .. } | Subject::Instance { .. } => Ok(()),
+        }
+    }
+
+    pub(crate) fn section(&self, name: &str) -> Option<usize> {
         self.sections.iter().position(|section| section.name == name)
     }
 
@@ -226,15 +252,12 @@ impl Announcer<'_> {
         due: i64,
         cause: &Cause,
     ) -> Result<(), JournalError> {
-        let key = keys::deadline(due, &subject.text());
-        put(self.state, &key, &(subject, &cause.root))?;
-        *self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-        Ok(())
+        self.deadlines.hold_back(subject, due, cause, self.state)
     }
 
     /// Removes the deadline.
     pub(crate) fn release(&mut self, subject: &Subject, pending: &Pending) -> Result<(), JournalError> {
-        remove(self.state, &keys::deadline(pending.due, &subject.text()))
+        Deadlines::release(subject, pending, self.state)
     }
 
     fn up(

@@ -11,10 +11,11 @@
 //! r section service path                        rules of a service
 //! e section election                            an election or a lock
 //! q section election order path                 its candidates, in their order
-//! d deadline subject                            an event that is held back
+//! u root deadline subject                       an event that is held back; d in journals of earlier builds
 //! g root                                        an open gap
 //! w root                                        a root that is being listed
 //! h root number, t root subject                 subjects that changed in it: in order, and by name
+//! v root section service                        services to compare at its end
 //! ```
 
 use bridge_core::number::{SessionId, Zxid};
@@ -61,8 +62,14 @@ impl Key {
     }
 }
 
-/// Kinds of rows that begin with a section.
-pub(crate) const OF_SECTION: [u8; 8] = *b"lisareqm";
+/// Kinds of rows of a section that follow from znodes, besides the znodes themselves.
+pub(crate) const OF_SECTION: [u8; 5] = *b"larqm";
+
+/// Kinds of rows of a section that say what was announced.
+pub(crate) const ANNOUNCED_OF_SECTION: [u8; 3] = *b"ise";
+
+/// Deadlines in journals of earlier builds.
+pub(crate) const EARLIER_DEADLINES: u8 = b'd';
 
 pub(crate) fn section(kind: u8, section: &str) -> Key {
     Key::of(kind).text(section)
@@ -169,16 +176,41 @@ pub(crate) fn candidate(section: &str, election: &str, order: &str, path: &str) 
 }
 
 pub(crate) fn deadlines() -> Key {
-    Key::of(b'd')
+    Key::of(b'u')
 }
 
-pub(crate) fn deadline(due: i64, subject: &str) -> Key {
-    Key::of(b'd').number(due.cast_unsigned() ^ 1 << 63).text(subject)
+pub(crate) fn deadlines_of(root: &str) -> Key {
+    deadlines().text(root)
 }
 
-/// The deadline of a row.
-pub(crate) fn due_of(key: &[u8]) -> Option<i64> {
-    let number = key.get(1..9)?.try_into().ok()?;
+pub(crate) fn deadline(root: &str, due: i64, subject: &str) -> Key {
+    deadlines_of(root)
+        .number(due.cast_unsigned() ^ 1 << 63)
+        .text(subject)
+}
+
+/// After the last deadline of a root.
+pub(crate) fn after_deadlines_of(root: &str) -> Vec<u8> {
+    let mut key = deadlines_of(root).0;
+    // A number has eight bytes, and no text has a byte 255.
+    key.extend([u8::MAX; 9]);
+    key
+}
+
+/// The root and the deadline of a row.
+pub(crate) fn deadline_of(key: &[u8]) -> Option<(String, i64)> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    let due = due_of(key.get(end + 1..)?)?;
+    Some((part(key, 0), due))
+}
+
+/// The deadline of a row of an earlier build.
+pub(crate) fn earlier_deadline_of(key: &[u8]) -> Option<i64> {
+    due_of(key.get(1..)?)
+}
+
+fn due_of(bytes: &[u8]) -> Option<i64> {
+    let number = bytes.get(..8)?.try_into().ok()?;
     Some((u64::from_be_bytes(number) ^ 1 << 63).cast_signed())
 }
 
@@ -207,6 +239,14 @@ pub(crate) fn deferred_at(root: &str, number: u64) -> Key {
     deferred(root).number(number)
 }
 
+pub(crate) fn deferred_services(root: &str) -> Key {
+    Key::of(b'v').text(root)
+}
+
+pub(crate) fn deferred_service(root: &str, section: &str, service: &ServiceKey) -> Key {
+    deferred_services(root).text(section).service(service)
+}
+
 pub(crate) fn deferred_subject(root: &str, subject: &str) -> Key {
     Key::of(b't').text(root).text(subject)
 }
@@ -225,10 +265,13 @@ mod tests {
             ("a\0\u{1}b".to_owned(), "/x".to_owned())
         );
         let dues = [i64::MIN, -1, 0, 1, 1_795_355_000_120, i64::MAX];
-        let keys: Vec<Key> = dues.iter().map(|due| deadline(*due, "x")).collect();
+        let root = "/a\u{1}";
+        let keys: Vec<Key> = dues.iter().map(|due| deadline(root, *due, "x")).collect();
         assert!(keys.is_sorted_by(|a, b| a.bytes() < b.bytes()));
         for (key, due) in keys.iter().zip(dues) {
-            assert_eq!(due_of(key.bytes()), Some(due));
+            assert_eq!(deadline_of(key.bytes()), Some((root.to_owned(), due)));
+            assert!(key.bytes() < &after_deadlines_of(root)[..]);
         }
+        assert!(after_deadlines_of(root) < deadline("/b", i64::MIN, "").0);
     }
 }

@@ -16,8 +16,10 @@
 
 mod announce;
 mod availability;
+mod batches;
 mod causes;
 mod config;
+mod deadlines;
 mod decode;
 mod election;
 mod keys;
@@ -31,6 +33,7 @@ mod present;
 mod protobuf;
 mod registration;
 mod rows;
+mod sections;
 mod sentence;
 mod template;
 mod url;

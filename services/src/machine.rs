@@ -1,6 +1,6 @@
-//! The machine: takes changes, keeps the rows of znodes, and announces the subjects that a transaction has touched.
+//! The machine: takes changes, keeps the rows of znodes, and notes the subjects that a transaction has touched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bridge_core::derive::{
     Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange,
@@ -8,35 +8,36 @@ use bridge_core::derive::{
 use bridge_core::journal::JournalError;
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Fidelity, Op, Timestamp};
+use bridge_core::record::{Op, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::announce::Announcer;
+use crate::batches::{Announcing, defer, of_transaction, subjects_of};
 use crate::causes::Deletes;
 use crate::config::ServiceConfig;
+use crate::deadlines::Deadlines;
 use crate::decode::{Decoded, Decoder, Payload, Znode};
 use crate::keys;
 use crate::levels::Levels;
 use crate::linking::Linking;
 use crate::registration::ServiceKey;
-use crate::rows::{Cause, InstanceRow, NodeRow, for_each, get, put, remove};
+use crate::rows::{Cause, InstanceRow, NodeRow, for_each, get, root_of};
 
 /// A longer identity is no identity.
 const IDENTITY_BYTES_MAX: usize = 1_024;
 
-/// Events that are held back and end in one tick; the others end in the next.
-const DUE_AT_ONCE: usize = 1_024;
-
 /// Derives service events from the changes of one source.
 pub struct ServiceMachine {
     cluster: String,
-    sections: Vec<Section>,
+    pub(crate) sections: Vec<Section>,
     group: Group,
+    /// What the last transaction, gap or listing still has to announce.
+    pub(crate) announcing: Option<Announcing>,
     /// The roots with an open gap.
     gaps: BTreeSet<String>,
     /// The roots that are being listed.
     listings: BTreeSet<String>,
-    next_due: Option<i64>,
+    deadlines: Deadlines,
     levels: Levels,
     /// The sections that take the tree as it is, while they are filled.
     filling: Option<BTreeSet<usize>>,
@@ -108,7 +109,7 @@ impl Subject {
         serde_json::to_string(self).expect("a subject has only texts")
     }
 
-    fn is_once(&self) -> bool {
+    pub(crate) fn is_once(&self) -> bool {
         !matches!(self, Subject::Unreadable { .. })
     }
 }
@@ -143,7 +144,8 @@ impl ServiceMachine {
             group: Group::default(),
             gaps: BTreeSet::new(),
             listings: BTreeSet::new(),
-            next_due: None,
+            announcing: None,
+            deadlines: Deadlines::default(),
             levels: Levels::default(),
             filling: None,
         })
@@ -209,35 +211,28 @@ impl ServiceMachine {
         self.gaps.contains(root) || (is_queue && is_listed)
     }
 
-    /// Announces what a group has touched, or defers it to the end of the gap or listing that is open.
-    fn announce_group(
-        &mut self,
-        group: Group,
-        state: &mut dyn DerivedState,
-    ) -> Result<Vec<DerivedEvent>, JournalError> {
-        let subjects = subjects_of(group.touches, state)?;
-        let (later, now): (Vec<_>, Vec<_>) = subjects
-            .into_iter()
-            .partition(|(subject, cause, _)| self.must_wait(subject, cause));
-        for (subject, cause, _) in later {
-            defer(&subject, &cause, state)?;
-        }
-        let mut announcer = Announcer {
+    /// An announcer for events of this machine.
+    pub(crate) fn announcer<'a>(
+        &'a mut self,
+        deletes: &'a Deletes,
+        state: &'a mut dyn DerivedState,
+        is_gap: bool,
+    ) -> Announcer<'a> {
+        Announcer {
             cluster: &self.cluster,
             sections: &self.sections,
-            deletes: &group.deletes,
-            next_due: &mut self.next_due,
+            deletes,
+            deadlines: &mut self.deadlines,
             levels: &mut self.levels,
             state,
             events: Vec::new(),
-            is_gap: false,
-        };
-        announcer.all(now)?;
-        Ok(announcer.events)
+            is_gap,
+        }
     }
 
     fn load(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError> {
         self.group = Group::default();
+        self.announcing = None;
         let gaps = (keys::gaps(), &mut self.gaps);
         for (kind, open) in [gaps, (keys::listings(), &mut self.listings)] {
             open.clear();
@@ -256,13 +251,7 @@ impl ServiceMachine {
             }
             Ok(())
         })?;
-        self.look_for_due(state)
-    }
-
-    fn look_for_due(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError> {
-        let first = state.scan(keys::deadlines().bytes(), None, 1)?;
-        self.next_due = first.first().and_then(|(key, _)| keys::due_of(key));
-        Ok(())
+        self.deadlines.load(state)
     }
 }
 
@@ -300,7 +289,15 @@ impl Derivation for ServiceMachine {
         if group.touches.is_empty() {
             return Ok(Vec::new());
         }
-        self.announce_group(group, state)
+        let subjects = subjects_of(group.touches, state)?;
+        let (later, now): (Vec<_>, Vec<_>) = subjects
+            .into_iter()
+            .partition(|(subject, cause, _)| self.must_wait(subject, cause));
+        for (subject, cause, _) in later {
+            defer(&subject, &cause, state)?;
+        }
+        self.announcing = of_transaction(now, group.deletes);
+        self.next_batch(state)
     }
 
     fn mark(
@@ -322,32 +319,24 @@ impl Derivation for ServiceMachine {
         }
         open.remove(root);
         state.put(key.bytes(), None)?;
-        let mut subjects = Vec::new();
-        for_each(state, &keys::deferred(root), |state, key, row| {
-            if let Ok((subject, mut cause)) = serde_json::from_slice::<(Subject, Cause)>(row) {
-                cause.fidelity = Fidelity::Reconciled;
-                cause.missed = None;
-                state.put(keys::deferred_subject(root, &subject.text()).bytes(), None)?;
-                subjects.push((subject, cause, Vec::new()));
-            }
-            state.put(key, None)
-        })?;
-        let mut announcer = Announcer {
-            cluster: &self.cluster,
-            sections: &self.sections,
-            deletes: &Deletes::default(),
-            next_due: &mut self.next_due,
-            levels: &mut self.levels,
-            state,
-            events: Vec::new(),
-            is_gap: true,
-        };
-        announcer.all(subjects)?;
-        Ok(announcer.events)
+        // A listing inside of a gap ends before it.
+        if self.gaps.contains(root) {
+            return Ok(Vec::new());
+        }
+        self.announcing = Some(Announcing::Deferred(root.to_owned()));
+        self.next_batch(state)
+    }
+
+    fn has_more(&self) -> bool {
+        self.announcing.is_some()
+    }
+
+    fn more(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError> {
+        self.next_batch(state)
     }
 
     fn has_due(&self, now: Timestamp) -> bool {
-        self.next_due.is_some_and(|due| due <= now.0)
+        self.deadlines.has_due(now.0, &self.gaps)
     }
 
     fn due(
@@ -355,36 +344,13 @@ impl Derivation for ServiceMachine {
         now: Timestamp,
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError> {
-        let rows = state.scan(keys::deadlines().bytes(), None, DUE_AT_ONCE)?;
-        let mut announcer = Announcer {
-            cluster: &self.cluster,
-            sections: &self.sections,
-            deletes: &Deletes::default(),
-            next_due: &mut self.next_due,
-            levels: &mut self.levels,
-            state,
-            events: Vec::new(),
-            is_gap: false,
-        };
-        for (key, row) in rows {
-            let due = keys::due_of(&key);
-            if due.is_none_or(|due| due > now.0) {
-                break;
-            }
-            let found = serde_json::from_slice::<(Subject, Option<ZnodePath>)>(&row).ok();
-            let root = found.as_ref().and_then(|(_, root)| root.as_ref());
-            // Inside a gap nothing is known to be gone.
-            if self.gaps.contains(root.map_or("", ZnodePath::as_str)) {
-                continue;
-            }
-            announcer.state.put(&key, None)?;
-            if let Some((subject, _)) = found {
-                announcer.fire(&subject, due.unwrap_or_default())?;
-            }
+        let due = self.deadlines.take_due(now.0, &self.gaps, state)?;
+        let deletes = Deletes::default();
+        let mut announcer = self.announcer(&deletes, state, false);
+        for due in due {
+            announcer.fire(&due.subject, due.at)?;
         }
-        let events = announcer.events;
-        self.look_for_due(state)?;
-        Ok(events)
+        Ok(announcer.events)
     }
 
     fn instances(&mut self) -> Option<Vec<InstanceCount>> {
@@ -396,31 +362,8 @@ impl Derivation for ServiceMachine {
     }
 
     fn begin(&mut self, state: &mut dyn DerivedState) -> Result<bool, JournalError> {
-        let mut known = BTreeMap::new();
-        for_each(state, &keys::all_options(), |_, key, row| {
-            known.insert(key.to_vec(), row.to_vec());
-            Ok(())
-        })?;
-        let mut filling = BTreeSet::new();
-        for (at, section) in self.sections.iter().enumerate() {
-            let key = keys::options(&section.name);
-            let options = serde_json::to_vec(&section.decoder.config.facts())
-                .expect("options have only text keys and finite numbers");
-            if known.remove(key.bytes()).as_ref() != Some(&options) {
-                forget_section(&section.name, state)?;
-                state.put(key.bytes(), Some(&options))?;
-                filling.insert(at);
-            }
-        }
-        // Of sections that are gone.
-        for key in known.into_keys() {
-            if let Some(name) = key.get(1..key.len().saturating_sub(1))
-                && let Ok(name) = std::str::from_utf8(name)
-            {
-                forget_section(name, state)?;
-            }
-            state.put(&key, None)?;
-        }
+        Deadlines::migrate(state)?;
+        let filling = self.compare_options(state)?;
         self.load(state)?;
         let is_filled = filling.is_empty();
         self.filling = (!is_filled).then_some(filling);
@@ -430,84 +373,6 @@ impl Derivation for ServiceMachine {
     fn filled(&mut self) {
         self.filling = None;
     }
-}
-
-/// Removes the rows of a section.
-fn forget_section(name: &str, state: &mut dyn DerivedState) -> Result<(), JournalError> {
-    let nodes = keys::section(b'n', name);
-    for_each(state, &nodes, |state, key, row| {
-        if let Ok(node) = serde_json::from_slice::<NodeRow>(row)
-            && let Some(path) = key.get(nodes.bytes().len()..key.len().saturating_sub(1))
-            && let Ok(path) = std::str::from_utf8(path)
-        {
-            remove(state, &keys::owned(node.owner, name, path))?;
-        }
-        state.put(key, None)
-    })?;
-    for kind in keys::OF_SECTION {
-        for_each(state, &keys::section(kind, name), |state, key, _| {
-            state.put(key, None)
-        })?;
-    }
-    Ok(())
-}
-
-fn root_of(cause: &Cause) -> &str {
-    cause.root.as_ref().map_or("", ZnodePath::as_str)
-}
-
-/// A subject with the last change that touched it, and all notes.
-pub(crate) type Touched = (Subject, Cause, Vec<Note>);
-
-/// Each subject once, in the order in which they were touched first.
-fn subjects_of(touches: Vec<Touch>, state: &mut dyn DerivedState) -> Result<Vec<Touched>, JournalError> {
-    let mut found: Vec<Touched> = Vec::new();
-    let mut places: BTreeMap<Subject, usize> = BTreeMap::new();
-    let mut add = |subject: Subject, cause: Cause, note: Option<Note>| {
-        if let Some(at) = places.get(&subject).filter(|_| subject.is_once()) {
-            let (_, last, notes) = &mut found[*at];
-            *last = cause;
-            notes.extend(note);
-            return;
-        }
-        places.insert(subject.clone(), found.len());
-        found.push((subject, cause, note.into_iter().collect()));
-    };
-    for Touch { subject, cause, note } in touches {
-        let Subject::Instances { section, service } = &subject else {
-            add(subject, cause, note);
-            continue;
-        };
-        for_each(state, &keys::instances_named(section, service), |_, _, row| {
-            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row) {
-                let subject = Subject::Instance {
-                    section: section.clone(),
-                    service: row.service,
-                    instance: row.instance,
-                };
-                add(subject, cause.clone(), None);
-            }
-            Ok(())
-        })?;
-    }
-    Ok(found)
-}
-
-/// Notes a subject for the end of the gap: in the order of the first change, with the last one.
-fn defer(subject: &Subject, cause: &Cause, state: &mut dyn DerivedState) -> Result<(), JournalError> {
-    let root = root_of(cause);
-    let name = keys::deferred_subject(root, &subject.text());
-    let number = match get::<u64>(state, &name)? {
-        Some(number) => number,
-        None => {
-            let counter = keys::deferred_subject(root, "");
-            let number = get::<u64>(state, &counter)?.unwrap_or_default();
-            put(state, &counter, &(number + 1))?;
-            put(state, &name, &number)?;
-            number
-        }
-    };
-    put(state, &keys::deferred_at(root, number), &(subject, cause))
 }
 
 /// A registration within bounds, or one that is unreadable.

@@ -198,6 +198,11 @@ impl Cause {
     }
 }
 
+/// The root whose gaps and deadlines a change belongs to; empty for none.
+pub(crate) fn root_of(cause: &Cause) -> &str {
+    cause.root.as_ref().map_or("", ZnodePath::as_str)
+}
+
 /// Reads a row. One of another form is as good as none: the section is filled anew when its options change.
 pub(crate) fn get<T: DeserializeOwned>(
     state: &mut dyn DerivedState,

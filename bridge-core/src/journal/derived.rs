@@ -31,6 +31,9 @@ const REMOVE: &str = "DELETE FROM derived WHERE key = ?1";
 const FROM: &str = "SELECT key, row FROM derived WHERE key >= ?1 ORDER BY key LIMIT ?2";
 const AFTER: &str = "SELECT key, row FROM derived WHERE key > ?1 ORDER BY key LIMIT ?2";
 
+/// More than the header of a row takes. Its content is counted twice: a page that splits leaves two half empty ones.
+const ROW_BYTES: u64 = 32;
+
 /// Znodes that one look at the image takes.
 const PAGE: usize = 256;
 
@@ -38,6 +41,8 @@ const PAGE: usize = 256;
 struct DerivedRows<'a> {
     connection: &'a Connection,
     file: &'a Path,
+    /// Bytes that the journal has grown by, or more.
+    grown: u64,
 }
 
 impl DerivedRows<'_> {
@@ -56,6 +61,8 @@ impl DerivedState for DerivedRows<'_> {
     }
 
     fn put(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<(), JournalError> {
+        let bytes = key.len() + row.map_or(0, <[u8]>::len);
+        self.grown += ROW_BYTES + 2 * bytes as u64;
         let written = match row {
             Some(row) => self
                 .connection
@@ -118,6 +125,7 @@ impl DerivedReader<'_> {
             let mut rows = DerivedRows {
                 connection,
                 file: &file,
+                grown: 0,
             };
             Ok(step(&mut rows))
         })?
@@ -316,8 +324,11 @@ impl Journal {
         let mut rows = DerivedRows {
             connection: &self.connection,
             file: &self.file,
+            grown: 0,
         };
         let called = call(&mut *derivation, &mut rows);
+        let grown = rows.grown;
+        self.room.grew_by(grown);
         self.derivation = Some(derivation);
         if called.is_err() && self.state == TxnState::Open {
             self.state = TxnState::Failed;
@@ -339,7 +350,7 @@ impl Journal {
     /// All changes of the batch are complete.
     pub(super) fn derive_complete(&mut self, captured: Timestamp) -> Result<(), JournalError> {
         let events = self.with_derivation(|derivation, rows| derivation.complete(rows))?;
-        self.append_events(events, captured)
+        self.append_batches(events, captured)
     }
 
     /// After a record was appended.
@@ -357,7 +368,7 @@ impl Journal {
         };
         self.derive_complete(captured)?;
         let events = self.with_derivation(|derivation, rows| derivation.mark(mark, root.as_ref(), rows))?;
-        self.append_events(events, captured)
+        self.append_batches(events, captured)
     }
 
     /// The events that were held back until now.
@@ -379,6 +390,20 @@ impl Journal {
     pub(super) fn derive_anew(&mut self) -> Result<(), JournalError> {
         self.observed = None;
         self.with_derivation(|derivation, rows| derivation.forget(rows))
+    }
+
+    /// Appends the first batch and all others.
+    fn append_batches(&mut self, first: Vec<DerivedEvent>, captured: Timestamp) -> Result<(), JournalError> {
+        self.append_events(first, captured)?;
+        while self
+            .derivation
+            .as_ref()
+            .is_some_and(|derivation| derivation.has_more())
+        {
+            let events = self.with_derivation(|derivation, rows| derivation.more(rows))?;
+            self.append_events(events, captured)?;
+        }
+        Ok(())
     }
 
     fn append_events(&mut self, events: Vec<DerivedEvent>, captured: Timestamp) -> Result<(), JournalError> {

@@ -92,11 +92,35 @@ pub(super) struct EventDetail {
     pub(super) event: ServiceEvent,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 enum Written {
     Gap(Gap),
     Acl(Vec<Acl>),
     Event(Box<EventDetail>),
+}
+
+/// The same without a copy.
+#[derive(Serialize)]
+#[serde(rename = "Written")]
+enum ToWrite<'a> {
+    Gap(&'a Gap),
+    Acl(&'a [Acl]),
+    Event(&'a EventDetail),
+}
+
+/// Counts what is written.
+#[derive(Default)]
+struct ByteCount(u64);
+
+impl std::io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
@@ -126,6 +150,9 @@ const SELECT_BARE: &str = "SELECT
 
 const UPDATE_FOLDED: &str = "UPDATE record SET
     previous = ?2, missed = ?3, superseded = ?4, before = ?5, before_stat = ?6, retired = ?7 WHERE seq = ?1";
+
+/// More than a number, or the lengths of three texts, take in a column.
+const NUMBERS_BYTES: usize = 16;
 
 /// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
 const VALUE_AT: usize = 23;
@@ -185,6 +212,21 @@ impl Stored {
         to.put(self.detail.bytes())?;
         to.put(self.txn.as_deref().map(encode_txn))?;
         to.put(self.facts.as_deref().map(encode_facts))
+    }
+
+    /// Bytes of the columns that have no fixed size, or more. Values are stored elsewhere.
+    pub(super) fn long_columns_bytes(&self) -> u64 {
+        let texts = self.txn.as_deref().map_or(0, |txn| {
+            let texts = [&txn.client, &txn.user].into_iter().flatten();
+            texts.map(|text| text.len()).sum::<usize>()
+        });
+        let acl = self.facts.as_deref().and_then(|facts| facts.acl.as_ref());
+        let lists = acl.into_iter().flatten();
+        let lists: usize = lists
+            .map(|entry| entry.scheme.len() + entry.id.len() + entry.perms.len() + NUMBERS_BYTES)
+            .sum();
+        let zxids = self.superseded.len() * NUMBERS_BYTES;
+        self.detail.long_bytes() + (texts + lists + zxids) as u64
     }
 
     /// The row of a position.
@@ -377,14 +419,31 @@ pub(super) fn without_facts(detail: &[u8], wanted: impl Fn(&ServiceEvent) -> boo
 
 impl Detail {
     fn bytes(&self) -> Option<Vec<u8>> {
-        let written = match self {
-            Detail::None => return None,
-            Detail::Run(run) => return Some(encode_run(run)),
-            Detail::Gap(gap) => Written::Gap(gap.clone()),
-            Detail::Acl(acl) => Written::Acl(acl.clone()),
-            Detail::Event(event) => Written::Event(event.clone()),
-        };
+        if let Detail::Run(run) = self {
+            return Some(encode_run(run));
+        }
+        let written = self.to_write()?;
         Some(serde_json::to_vec(&written).expect("the objects of a record have only text keys"))
+    }
+
+    /// As JSON, where it is.
+    fn to_write(&self) -> Option<ToWrite<'_>> {
+        match self {
+            Detail::None | Detail::Run(_) => None,
+            Detail::Gap(gap) => Some(ToWrite::Gap(gap)),
+            Detail::Acl(acl) => Some(ToWrite::Acl(acl)),
+            Detail::Event(event) => Some(ToWrite::Event(event)),
+        }
+    }
+
+    /// The length of [`Detail::bytes`]; zero for a short one.
+    fn long_bytes(&self) -> u64 {
+        let Some(written) = self.to_write() else {
+            return 0;
+        };
+        let mut count = ByteCount::default();
+        serde_json::to_writer(&mut count, &written).expect("the objects of a record have only text keys");
+        count.0
     }
 
     fn of_row(row: &Row<'_>, op: Op) -> rusqlite::Result<Detail> {

@@ -18,7 +18,8 @@ use crate::amount::Size;
 use crate::number::Seq;
 use crate::record::Timestamp;
 
-/// Row headers, columns of fixed size, Stats and the path of a record: more than most take.
+/// Row headers, columns of fixed size, Stats and the path of a record: more than most take. The columns without a bound
+/// are counted.
 const RECORD_BYTES: u64 = 400;
 
 /// A page of data that does not fit into one page is rounded up.
@@ -82,7 +83,15 @@ impl Room {
             .brings
             .as_ref()
             .map_or(0, |data| (data.bytes.len() as u64).next_multiple_of(VALUE_BYTES));
-        self.grown += RECORD_BYTES + value;
+        let long = draft.stored.long_columns_bytes();
+        // A row that does not fit into the rest of a page leaves it empty.
+        let columns = long + long.min(u64::from(PAGE_BYTES));
+        self.grown += RECORD_BYTES + columns + value;
+    }
+
+    /// Something else was written that takes so many bytes.
+    pub(super) fn grew_by(&mut self, bytes: u64) {
+        self.grown += bytes;
     }
 
     /// Whether there is some for sure, as far as is known without a look.
