@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_servers::Proxy;
+use uuid::Uuid;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
 
 use crate::expectation::Version;
@@ -68,6 +69,44 @@ impl Operator {
             tree.insert(path, version(data, &stat));
         }
         Ok(tree)
+    }
+}
+
+/// A process that registers as two instances of a service, as Apache Curator does.
+pub(crate) struct ServiceProcess {
+    network: Proxy,
+    _client: Client,
+}
+
+impl ServiceProcess {
+    /// Connects through a proxy of its own and registers `host` with each port below `parent`.
+    pub(crate) async fn register(
+        server: SocketAddr,
+        parent: &str,
+        (host, ports): (&str, [u16; 2]),
+        timeout: Duration,
+    ) -> Result<ServiceProcess> {
+        let network = Proxy::start(server).await?;
+        let client = connect(&network.addr().to_string(), timeout).await?;
+        let (_, service) = parent.rsplit_once('/').context("a service has a parent")?;
+        for port in ports {
+            let id = Uuid::new_v4();
+            let data = format!(
+                r#"{{"name":"{service}","id":"{id}","address":"{host}","port":{port},"serviceType":"DYNAMIC"}}"#
+            );
+            let path = format!("{parent}/{id}");
+            let created = client.create(&path, data.as_bytes(), &EPHEMERAL).await;
+            created.with_context(|| format!("{path} cannot be registered"))?;
+        }
+        Ok(ServiceProcess {
+            network,
+            _client: client,
+        })
+    }
+
+    /// Cuts the network, so that the session is not closed but expires.
+    pub(crate) async fn lose_network(&self) -> Result<()> {
+        Ok(self.network.cut().await?)
     }
 }
 

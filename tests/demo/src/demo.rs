@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! clients ──▶ ZooKeeper ──▶ bridge (a process of its own) ──▶ Kafka ──▶ topic reader
+//!    │                         └──▶ a receiver in the place of Slack
 //!    └── expectations, from ZooKeeper's answers ──▶ verdict ◀── records ──┘
 //! ```
 //!
@@ -20,6 +21,7 @@ use crate::consumer::TopicReader;
 use crate::scenario::{ROOTS, Run, Scenario, print};
 use crate::screen::{Screen, TICK};
 use crate::servers::{PARTITIONS, Servers, TOPIC};
+use crate::slack::SlackReceiver;
 
 const NEXT_STEPS: &str = "  \
   zkbridge watch HOST:2181 /services      changes as they happen, without a file
@@ -87,7 +89,8 @@ async fn start_servers(screen: &mut Screen, bridge: PathBuf) -> Result<Servers> 
     // Only the bridge may create the topic: with the configured number of partitions.
     let kafka = Kafka::builder().property("auto.create.topics.enable", "false");
     let kafka = shown(screen, &what, kafka.start()).await?;
-    Servers::prepare(bridge, zookeeper, kafka, &ROOTS)
+    let slack = SlackReceiver::start().await?;
+    Servers::prepare(bridge, zookeeper, kafka, slack, &ROOTS)
 }
 
 async fn play_on(screen: &mut Screen, servers: &mut Servers) -> Result<(TopicReader, Scenario, Agreement)> {

@@ -11,6 +11,7 @@ mod samples;
 mod scenario;
 mod screen;
 mod servers;
+mod slack;
 mod verdict;
 
 use std::path::PathBuf;

@@ -1,16 +1,17 @@
-//! The demo's changes in ZooKeeper, in six acts. Each act waits for its records before the next one begins.
+//! The demo's changes in ZooKeeper, in seven acts. Each act waits for its records or messages before the next one begins.
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use bridge_console::text::escaped;
 use tokio::pin;
 use tokio::time::{Instant, interval, timeout_at};
 
-use crate::clients::{Instance, LASTING, Operator, SHORT};
+use crate::clients::{Instance, LASTING, Operator, SHORT, ServiceProcess};
 use crate::consumer::{Shown, TopicReader};
 use crate::expectation::{ExpectedRecord, Step, Version};
 use crate::screen::{Screen, TICK};
-use crate::servers::Servers;
+use crate::servers::{REGISTRY, Servers};
 use crate::verdict::{Arrival, Tree, Verdict, is_complete, is_gap_over, judge};
 
 /// The subtrees that the bridge watches.
@@ -23,6 +24,23 @@ const INSTANCES: [&str; 3] = [
     "/services/cart/10.0.0.9:80",
 ];
 const WEIGHT: &str = r#"{"w":1}"#;
+
+/// Where the instances of act 5 register.
+const PAYMENTS: &str = "/registry/payments";
+const PAYMENTS_HOST: &str = "10.0.0.7";
+const PAYMENTS_PORTS: [u16; 2] = [8080, 8081];
+
+/// The messages of act 5: two instances come, and go with their session.
+const COMING: [&str; 3] = [
+    "payments 10.0.0.7:8080 is up",
+    "payments is available: 1 instance",
+    "payments 10.0.0.7:8081 is up",
+];
+const GOING: [&str; 3] = [
+    "payments 10.0.0.7:8080 is down: its session ended",
+    "payments 10.0.0.7:8081 is down: its session ended",
+    "payments has no available instance",
+];
 
 const SETTINGS: &str = "/config/cart";
 const TIMEOUT: &str = "/config/cart/timeout";
@@ -75,6 +93,10 @@ impl Scenario {
         ];
         for (path, data) in znodes {
             scenario.create(path, data).await?;
+        }
+        // Of another source: no record of the topic is about them.
+        for path in [REGISTRY, PAYMENTS] {
+            scenario.operator.create(path, "").await?;
         }
         let listed = scenario.known.iter();
         let wanted: Vec<ExpectedRecord> = listed
@@ -188,6 +210,7 @@ impl Run<'_> {
         self.three_instances_register().await?;
         self.a_setting_changes_twice().await?;
         self.a_session_dies().await?;
+        self.slack_hears_of_instances_that_die().await?;
         self.things_happen_while_the_bridge_is_dead().await?;
         self.the_bridge_comes_back().await?;
         self.everything_is_read().await
@@ -236,9 +259,48 @@ impl Run<'_> {
         self.arrive(Some(&what)).await
     }
 
+    async fn slack_hears_of_instances_that_die(&mut self) -> Result<()> {
+        self.screen
+            .heading("5. A process with two instances of a service dies, and Slack hears of it");
+        let server = self.servers.zookeeper().client_addr(0);
+        let process =
+            ServiceProcess::register(server, PAYMENTS, (PAYMENTS_HOST, PAYMENTS_PORTS), SHORT).await?;
+        self.messages(&COMING, None).await?;
+        process.lose_network().await?;
+        let timeout = SHORT.as_secs();
+        let what = format!("ZooKeeper gives it {timeout} s to come back");
+        self.messages(&GOING, Some(&what)).await
+    }
+
+    /// Waits for messages that end with these texts, in any order, and prints them. A repeated one is printed, too.
+    async fn messages(&mut self, texts: &[&str], shown_as: Option<&str>) -> Result<()> {
+        if let Some(shown_as) = shown_as {
+            self.screen.wait(shown_as);
+        }
+        let deadline = Instant::now() + ARRIVAL_BOUND;
+        let mut tick = interval(TICK);
+        let mut missing = texts.to_vec();
+        while let Some(text) = missing.first().copied() {
+            tokio::select! {
+                biased;
+                message = timeout_at(deadline, self.servers.slack().next()) => match message {
+                    Ok(message) => {
+                        let message = message?;
+                        self.screen.line(&format!("  Slack  {}", escaped(&message)));
+                        missing.retain(|text| !message.ends_with(text));
+                    }
+                    Err(_) => return Err(Absent(format!("the message: {text}")).into()),
+                },
+                _ = tick.tick() => self.screen.tick(),
+            }
+        }
+        self.screen.end_wait();
+        Ok(())
+    }
+
     async fn things_happen_while_the_bridge_is_dead(&mut self) -> Result<()> {
         self.screen
-            .heading("5. The bridge is killed, and much happens while it is dead");
+            .heading("6. The bridge is killed, and much happens while it is dead");
         let id = self.servers.bridge_id().unwrap_or_default();
         self.servers.kill_bridge().await?;
         self.screen.done(&format!("kill -9 {id}"));
@@ -269,7 +331,7 @@ impl Run<'_> {
 
     async fn the_bridge_comes_back(&mut self) -> Result<()> {
         self.screen
-            .heading("6. The bridge is started again, finds all of it and goes on");
+            .heading("7. The bridge is started again, finds all of it and goes on");
         self.servers.start_bridge()?;
         let ready = self.servers.bridge_ready();
         reading(self.screen, self.reader, "starting the bridge", ready).await?;

@@ -12,8 +12,17 @@ use anyhow::{Context, Result, bail};
 use bridge_servers::{Child, Kafka, Port, ZooKeeper, eventually, page_of};
 use tempfile::TempDir;
 
+use crate::slack::SlackReceiver;
+
 /// The name of the source, which is the `cluster` of the records.
 pub(crate) const SOURCE: &str = "demo";
+
+/// The source of the service events. It has a journal of its own, so that the records of the first one are numbered
+/// without holes.
+const REGISTRY_SOURCE: &str = "registry";
+
+/// Where services register in the format of Curator.
+pub(crate) const REGISTRY: &str = "/registry";
 
 /// The topic that the template of the configuration gives for this source.
 pub(crate) const TOPIC: &str = "zk.demo";
@@ -45,6 +54,7 @@ pub(crate) struct Servers {
     bridge_program: PathBuf,
     kafka: Kafka,
     zookeeper: ZooKeeper,
+    slack: SlackReceiver,
     http: Port,
     folder: TempDir,
 }
@@ -55,6 +65,7 @@ impl Servers {
         bridge_program: PathBuf,
         zookeeper: ZooKeeper,
         kafka: Kafka,
+        slack: SlackReceiver,
         roots: &[&str],
     ) -> Result<Servers> {
         let folder = tempfile::Builder::new().prefix("zkbridge-demo-").tempdir();
@@ -65,6 +76,7 @@ impl Servers {
             bridge_program,
             kafka,
             zookeeper,
+            slack,
             http: Port::reserve()?,
             folder,
         };
@@ -80,6 +92,7 @@ impl Servers {
         let data = serde_json::to_string(&data)?;
         let roots = serde_json::to_string(roots)?;
         let (listen, connect, brokers) = (self.http.addr(), self.connect_string(), self.brokers());
+        let slack = self.slack.url();
         Ok(format!(
             r#"# Written by the demo.
 data_dir = {data}
@@ -96,9 +109,29 @@ type = "zookeeper"
 connect = "{connect}"
 roots = {roots}
 
+[[source]]
+name = "{REGISTRY_SOURCE}"
+connect = "{connect}"
+roots = ["{REGISTRY}"]
+
+[[source.service]]
+format = "curator"
+base = "{REGISTRY}"
+
+[[sink]]
+name = "slack"
+type = "webhook"
+sources = ["{REGISTRY_SOURCE}"]
+url = "{slack}"
+allow_private_addresses = true
+preset = "slack"
+format = "service"
+events = ["instance.*", "service.*"]
+
 [[sink]]
 name = "changes"
 type = "kafka"
+sources = ["{SOURCE}"]
 brokers = "{brokers}"
 topic = "zk.{{{{ cluster }}}}"
 create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
@@ -109,6 +142,11 @@ create_topics = {{ partitions = {PARTITIONS}, replication = 1 }}
     /// The connect string of ZooKeeper.
     pub(crate) fn connect_string(&self) -> String {
         self.zookeeper.connect_string()
+    }
+
+    /// The receiver in the place of Slack.
+    pub(crate) fn slack(&mut self) -> &mut SlackReceiver {
+        &mut self.slack
     }
 
     /// The one ZooKeeper server.

@@ -173,6 +173,17 @@ async fn every_change_of_the_scenario_arrives_and_nothing_is_left_running() {
     ] {
         assert!(output.contains(line), "no line {line:?} in:\n{output}");
     }
+    for message in [
+        "payments 10.0.0.7:8080 is up",
+        "payments 10.0.0.7:8081 is down: its session ended",
+        "payments has no available instance",
+    ] {
+        let is_shown = |line: &str| line.starts_with("  Slack  ") && line.ends_with(message);
+        assert!(
+            output.lines().any(is_shown),
+            "no message {message:?} in:\n{output}"
+        );
+    }
     let record = r#"delete   /services/cart/10.0.0.9:80  was {"w":1}  ephemeral"#;
     assert!(output.contains(record), "{output}");
     assert!(output.contains("zkbridge init"), "{output}");
