@@ -14,6 +14,7 @@
 //! * A file appears whole or not at all, under its name; a journal that exists is never changed.
 //! * The memory does not depend on the length of the history.
 
+mod ensemble;
 mod work_folder;
 
 use std::path::{Path, PathBuf};
@@ -21,12 +22,10 @@ use std::path::{Path, PathBuf};
 use bridge_config::{Config, SourceConfig};
 use bridge_core::amount::Horizon;
 use bridge_core::committed::{SyncAnswer, SyncKind};
-use bridge_core::journal::{
-    Durability, Journal, JournalOptions, JournalWriter, ReadLimit, Reader, check_not_lost,
-};
+use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter, check_not_lost};
 use bridge_core::machine::{SourceMachine, StepError, StepOutcome};
-use bridge_core::number::{Seq, Zxid};
-use bridge_core::record::{Mode, Record, Stat, ZxidKind};
+use bridge_core::number::Zxid;
+use bridge_core::record::Mode;
 use bridge_core::source::{Input, SessionFate, SourceRequest};
 use bridge_query::{JournalQuery, past_file};
 use bridge_zookeeper::txnlog::{BackfillError, LogBackfill};
@@ -35,16 +34,8 @@ use crate::bridge::{journal_file, journal_options, key_file, masking, wall_clock
 use crate::exit::{Exit, Failure};
 use crate::source_type::{PastFiles, source_type};
 
+use ensemble::check_ensemble;
 use work_folder::WorkFolder;
-
-/// Records of the journal that are looked for in the history, to see that both are of one ensemble.
-const SAMPLE: ReadLimit = ReadLimit {
-    records: 1_000,
-    bytes: 8 << 20,
-};
-
-/// Records of one znode that are looked at for that. More of them were written since.
-const SAMPLE_DEPTH: usize = 10_000;
 
 /// What to backfill.
 pub struct BackfillPlan<'a> {
@@ -340,77 +331,6 @@ impl HistoryWriter {
         })?;
         self.journal.commit()?;
         Ok(outcome)
-    }
-}
-
-/// Looks for states of the journal in the history.
-fn check_ensemble(
-    file: &Path,
-    journal: &JournalQuery,
-    source: &SourceConfig,
-    to: Zxid,
-) -> Result<(), Failure> {
-    let roots = source.kind.options().roots();
-    let mut past = Reader::open(file)?;
-    let mut reader = journal.reader()?;
-    let first = reader.oldest()?.unwrap_or(Seq(1));
-    let records = reader.read(Seq(first.0 - 1), SAMPLE)?;
-    let (mut same, mut other) = (0, None);
-    for record in records {
-        let (Some(path), Some(stat)) = (record.path.as_ref(), stat_of(&record)) else {
-            continue;
-        };
-        let is_known = record.zxid_kind == ZxidKind::Exact && stat.mzxid <= to;
-        if !is_known || !roots.iter().any(|root| root.covers(path)) {
-            continue;
-        }
-        match has_version(&mut past, path, &stat)? {
-            Some(true) => same += 1,
-            Some(false) => other = other.or(Some((path.clone(), stat))),
-            None => {}
-        }
-    }
-    match other.filter(|_| same == 0) {
-        None => Ok(()),
-        Some((path, stat)) => Err(Failure::new(
-            Exit::Runtime,
-            format!(
-                "the files are those of another ensemble: the journal has {path} as written at {}, and they do not\n\
-                 help: name folders of servers of the ensemble of source '{}'",
-                stat.mzxid, source.name
-            ),
-        )),
-    }
-}
-
-fn stat_of(record: &Record) -> Option<Stat> {
-    record.after.as_ref()?.stat
-}
-
-/// Whether the history has this version; `None` if it has too many later ones to know.
-fn has_version(
-    past: &mut Reader,
-    path: &bridge_core::path::ZnodePath,
-    wanted: &Stat,
-) -> Result<Option<bool>, Failure> {
-    const STEP: usize = 100;
-    let (mut from, mut looked) = (None, 0);
-    loop {
-        let Some(read) = past.history(path, from, STEP)? else {
-            return Ok(Some(false));
-        };
-        for stat in read.records.iter().filter_map(|record| stat_of(record)) {
-            if stat.mzxid <= wanted.mzxid {
-                let names = |stat: &Stat| (stat.czxid, stat.mzxid, stat.version, stat.mtime);
-                return Ok(Some(names(&stat) == names(wanted)));
-            }
-        }
-        looked += read.records.len();
-        match read.next {
-            None => return Ok(Some(false)),
-            Some(_) if looked >= SAMPLE_DEPTH => return Ok(None),
-            next => from = next,
-        }
     }
 }
 
