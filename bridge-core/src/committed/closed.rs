@@ -1,7 +1,8 @@
 //! The end of a session whose transaction has no list of its ephemeral znodes: servers before 3.6 write it, and those with
 //! `zookeeper.closeSessionTxn.enabled=false`. The image, which is at the position before it, has the list.
 //!
-//! The first such end reads the whole image and makes an index of the owners; the transactions after it keep the index.
+//! The first such end reads the whole image and makes an index of the owners; the transactions after it keep the index. If
+//! the index would be too large, each end reads the whole image, and keeps what is the session's.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -20,7 +21,8 @@ use super::txn::{CommittedTxn, NodeOperation, TxnContent};
 /// Rows of the image in one read.
 const PAGE: usize = 1_000;
 
-/// Ephemeral znodes that the index holds, about 200 bytes each. With more, each end reads the whole image.
+/// Znodes that the index holds, about 200 bytes each: ephemeral ones, and those with children that are not captured. With
+/// more, each end reads the whole image.
 pub(super) const INDEXED_MAX: usize = 200_000;
 
 /// The owners of the captured ephemeral znodes, once they were needed.
@@ -49,18 +51,16 @@ pub(super) fn with_list<'a>(
     if !matches!(txn.content, TxnContent::CloseSession { paths: None }) {
         return Ok(Cow::Borrowed(txn));
     }
+    if index.0.is_none() {
+        let at_most = options.indexed_max;
+        index.0 = Owners::of_image(Sought::All { at_most }, options, image)?;
+    }
     let read;
     let owners = match &index.0 {
         Some(owners) => owners,
         None => {
-            let found = Owners::of_image(options, image)?;
-            match found.owners.len() <= options.indexed_max {
-                true => index.0.insert(found),
-                false => {
-                    read = found;
-                    &read
-                }
-            }
+            read = Owners::of_image(Sought::Of(txn.session), options, image)?.unwrap_or_default();
+            &read
         }
     };
     match owners.hidden.keys().min() {
@@ -94,7 +94,8 @@ impl SessionIndex {
         options: &CommittedOptions,
         image: &mut dyn ImageTxn,
     ) -> Result<SessionIndex, JournalError> {
-        Owners::of_image(options, image).map(|owners| SessionIndex(Some(owners)))
+        let at_most = usize::MAX;
+        Owners::of_image(Sought::All { at_most }, options, image).map(SessionIndex)
     }
 
     /// Takes a transaction, with its list, after the image has.
@@ -114,67 +115,128 @@ impl SessionIndex {
                 }
             }
         }
-        if owners.owners.len() > options.indexed_max {
+        if owners.len() > options.indexed_max {
             self.0 = None;
         }
     }
 }
 
-impl Owners {
-    /// Reads the whole image.
-    fn of_image(options: &CommittedOptions, image: &mut dyn ImageTxn) -> Result<Owners, JournalError> {
-        let mut owners = Owners::default();
-        // Znodes whose children are to be listed, with their number.
-        let mut above = Vec::new();
-        for root in &options.capture.roots {
-            if let Some(node) = image.node(root)? {
-                owners.visit(root.clone(), &node, &mut above);
-            }
+/// What is kept of the image.
+#[derive(Clone, Copy, Debug)]
+enum Sought {
+    /// All owners.
+    All {
+        /// Znodes of the index.
+        at_most: usize,
+    },
+    /// The znodes of one session, and the first znode with children that are not captured.
+    Of(SessionId),
+}
+
+/// A znode of which the children are read.
+struct Listing {
+    parent: ZnodePath,
+    /// The children that its Stat counts.
+    children: i32,
+    listed: i64,
+    page: std::vec::IntoIter<(Box<str>, Node)>,
+    after: Option<Box<str>>,
+    is_last: bool,
+}
+
+impl Listing {
+    fn new(parent: ZnodePath, children: i32) -> Listing {
+        Listing {
+            parent,
+            children,
+            listed: 0,
+            page: Vec::new().into_iter(),
+            after: None,
+            is_last: false,
         }
-        while let Some((parent, children)) = above.pop() {
-            let listed = owners.list(&parent, image, &mut above)?;
-            // ZooKeeper's own znode is a child of the root, and is no session's.
-            let own = i64::from(options.server_path(&parent).is_slash());
-            let hidden = i64::from(children) - listed - own;
-            if hidden > 0 {
-                owners.hidden.insert(parent, hidden);
-            }
-        }
-        Ok(owners)
     }
 
-    fn visit(&mut self, path: ZnodePath, node: &Node, above: &mut Vec<(ZnodePath, i32)>) {
-        let Some(stat) = node.stat else {
-            return;
+    /// The next child that the image has.
+    fn next(&mut self, image: &mut dyn ImageTxn) -> Result<Option<(ZnodePath, Node)>, JournalError> {
+        if self.page.as_slice().is_empty() && !self.is_last {
+            let page = image.children(&self.parent, self.after.as_deref(), PAGE)?;
+            self.is_last = page.len() < PAGE;
+            self.after = page.last().map(|(name, _)| name.clone());
+            self.page = page.into_iter();
+        }
+        let Some((name, node)) = self.page.next() else {
+            return Ok(None);
         };
-        if stat.is_ephemeral() {
-            self.created(path, stat.ephemeral_owner);
-        } else if stat.num_children > 0 {
-            above.push((path, stat.num_children));
-        }
+        self.listed += 1;
+        Ok(Some((self.parent.child(&name), node)))
     }
 
-    /// Visits the children of a znode. Returns their number.
-    fn list(
-        &mut self,
-        parent: &ZnodePath,
+    /// The children that the image lacks, once all are listed.
+    fn hidden(&self, options: &CommittedOptions) -> i64 {
+        // ZooKeeper's own znode is a child of the root, and is no session's.
+        let own = i64::from(options.server_path(&self.parent).is_slash());
+        i64::from(self.children) - self.listed - own
+    }
+}
+
+impl Owners {
+    /// Reads the whole image, one znode below the other: a page for each znode above the present one is in memory. `None` if
+    /// the index would be larger than it may.
+    fn of_image(
+        sought: Sought,
+        options: &CommittedOptions,
         image: &mut dyn ImageTxn,
-        above: &mut Vec<(ZnodePath, i32)>,
-    ) -> Result<i64, JournalError> {
-        let mut listed = 0;
-        let mut after: Option<Box<str>> = None;
-        loop {
-            let page = image.children(parent, after.as_deref(), PAGE)?;
-            let is_last = page.len() < PAGE;
-            for (name, node) in page {
-                listed += 1;
-                self.visit(parent.child(&name), &node, above);
-                after = Some(name);
+    ) -> Result<Option<Owners>, JournalError> {
+        let mut owners = Owners::default();
+        for root in &options.capture.roots {
+            let mut open = Vec::new();
+            if let Some(node) = image.node(root)? {
+                open.extend(owners.visit(root.clone(), &node, sought));
             }
-            if is_last {
-                return Ok(listed);
+            while let Some(listing) = open.last_mut() {
+                match listing.next(image)? {
+                    Some((path, node)) => open.extend(owners.visit(path, &node, sought)),
+                    None => {
+                        let hidden = listing.hidden(options);
+                        if let Some(done) = open.pop().filter(|_| hidden > 0) {
+                            owners.found_hidden(done.parent, hidden, sought);
+                        }
+                    }
+                }
+                if matches!(sought, Sought::All { at_most } if owners.len() > at_most) {
+                    return Ok(None);
+                }
             }
         }
+        Ok(Some(owners))
+    }
+
+    /// The znodes of the index.
+    fn len(&self) -> usize {
+        self.owners.len() + self.hidden.len()
+    }
+
+    /// Takes a znode; returns the listing of its children, if it has some.
+    fn visit(&mut self, path: ZnodePath, node: &Node, sought: Sought) -> Option<Listing> {
+        let stat = node.stat?;
+        if !stat.is_ephemeral() {
+            return (stat.num_children > 0).then(|| Listing::new(path, stat.num_children));
+        }
+        let owner = stat.ephemeral_owner;
+        if !matches!(sought, Sought::Of(session) if session != owner) {
+            self.created(path, owner);
+        }
+        None
+    }
+
+    fn found_hidden(&mut self, parent: ZnodePath, hidden: i64, sought: Sought) {
+        if let Sought::Of(_) = sought {
+            if self.hidden.keys().any(|known| *known <= parent) {
+                return;
+            }
+            self.hidden.clear();
+        }
+        self.hidden.insert(parent, hidden);
     }
 
     fn created(&mut self, path: ZnodePath, session: SessionId) {

@@ -52,7 +52,8 @@ pub struct CommittedOptions {
     pub stage_nodes: usize,
     /// Bytes of data in the answer.
     pub stage_bytes: usize,
-    /// Ephemeral znodes whose owners are held in memory, where sessions end without a list.
+    /// Ephemeral znodes, and znodes with children that are not captured, that are held in memory where sessions end without
+    /// a list.
     pub indexed_max: usize,
 }
 

@@ -121,6 +121,41 @@ fn more_ephemeral_znodes_than_the_index_may_hold_are_looked_up_in_the_image() {
 }
 
 #[test]
+fn znodes_with_children_that_are_not_captured_count_toward_the_limit_of_the_index() {
+    let indexed = |indexed_max: usize| {
+        let mut options = options(&["/a"]);
+        let glob = globset::Glob::new("/a/*/hidden").unwrap();
+        options.capture.exclude = globset::GlobSetBuilder::new().add(glob).build().unwrap();
+        options.indexed_max = indexed_max;
+        let mut bench = Bench::new(options);
+        for at in ["/a", "/a/1", "/a/1/hidden", "/a/2", "/a/2/hidden", "/a/3"] {
+            bench.server.one(&Ask::Create(at, "", Persistent));
+        }
+        bench.list();
+        let operation = bench.server.tree.operation(&Ask::Create("/a/e", "", Ephemeral));
+        let txn = bench.server.txn(7, TxnContent::Single(operation));
+        let created = bench.server.commit(txn);
+        let paths = Some(vec![path("/a/e")]);
+        let end = bench.server.txn(7, TxnContent::CloseSession { paths });
+        let end = bench.server.commit(end);
+        let content = TxnContent::CloseSession { paths: None };
+        bench
+            .send(vec![created, CommittedTxn { content, ..end }])
+            .unwrap();
+        bench.check_image();
+        let has_index = bench.machine.sessions != SessionIndex::default();
+        let late = ["/a/3/hidden", "/a/4", "/a/4/hidden"];
+        let late = late.map(|at| bench.server.one(&Ask::Create(at, "", Persistent)));
+        bench.send(late.to_vec()).unwrap();
+        (has_index, bench.machine.sessions != SessionIndex::default())
+    };
+    // The ephemeral znode, and two with children that are not captured; later four of these.
+    assert_eq!(indexed(2), (false, false));
+    assert_eq!(indexed(3), (true, false));
+    assert_eq!(indexed(4), (true, true));
+}
+
+#[test]
 fn an_index_does_not_outlive_the_connection_or_a_step_that_failed() {
     let mut sessions = Sessions::new(1, 100);
     let end = |sessions: &mut Sessions| {
