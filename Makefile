@@ -87,6 +87,7 @@ size: setup ## Measure memory and time with a million znodes, large values and s
 	$(CARGO) build --release --locked -p zkbridge
 	ZKBRIDGE_SIZES=full ZKBRIDGE_BINARY=$(abspath $(TARGET))/release/zkbridge \
 		$(CARGO) test --locked -p zkbridge --test end_to_end sizes:: -- --nocapture --test-threads=1
+	ZKBRIDGE_SIZES=full $(CARGO) test --locked -p bridge-transactions --test tree_memory -- --nocapture
 
 docker-test: setup ## Build the image and let it run, with Docker where its engine answers, else with buildah
 	@scripts/docker-test

@@ -92,6 +92,16 @@ impl ContentCrc {
         }
     }
 
+    /// The sums, in the order of [`PathCharset::ALL`].
+    pub(crate) fn sums(self) -> [u32; 3] {
+        self.0
+    }
+
+    /// Of sums in this order.
+    pub(crate) fn of_sums(sums: [u32; 3]) -> ContentCrc {
+        ContentCrc(sums)
+    }
+
     /// The 12 bytes, to keep them in a file.
     pub fn to_bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];

@@ -1,9 +1,13 @@
 //! The tree that transactions build: paths, Stats and the CRC-32 of each value, without the values.
 //!
 //! It applies transactions as a server does, so that after each of them [`Tree::digest`] is the digest that the server
-//! wrote. It is kept in memory, about 210 bytes and the path for each znode.
+//! wrote. It is kept in memory, at most 100 bytes for each znode, and the paths of ephemeral ones.
+
+mod znodes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+
+use znodes::Znodes;
 
 use crate::digest::{ContentCrc, DigestSum, PathCharset, PersistedStat};
 use crate::transaction::{Lifetime, Operation, Transaction};
@@ -20,7 +24,7 @@ pub struct TreeZnode {
 /// All znodes, and their digest.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
-    znodes: HashMap<String, TreeZnode>,
+    znodes: Znodes,
     /// The ephemeral znodes of each session.
     ephemerals: HashMap<i64, BTreeSet<String>>,
     /// Sessions of a snapshot. From server id 255 on their ids look like the owner of a TTL.
@@ -66,7 +70,7 @@ impl Tree {
             let paths = self.ephemerals.entry(stat.ephemeral_owner).or_default();
             paths.insert(path.to_owned());
         }
-        self.znodes.insert(path.to_owned(), TreeZnode { content, stat });
+        self.znodes.insert(path, &TreeZnode { content, stat });
     }
 
     /// The digest of the tree, as servers compute it that encode paths in UTF-8. To compare it with one that a server
@@ -87,12 +91,18 @@ impl Tree {
 
     /// Whether there is no znode, not even the root.
     pub fn is_empty(&self) -> bool {
-        self.znodes.is_empty()
+        self.znodes.len() == 0
     }
 
     /// A znode.
-    pub fn get(&self, path: &str) -> Option<&TreeZnode> {
+    pub fn get(&self, path: &str) -> Option<TreeZnode> {
         self.znodes.get(key(path))
+    }
+
+    /// The ephemeral znodes of a session, in the order of their paths.
+    pub fn ephemerals_of(&self, session: i64) -> Vec<String> {
+        let paths = self.ephemerals.get(&session).into_iter().flatten();
+        paths.cloned().collect()
     }
 
     /// Whether a server that has this digest has this tree, in whatever charset its JVM encodes the paths.
@@ -119,7 +129,7 @@ impl Tree {
                 ..
             } => {
                 self.raise_parent(path, *parent_cversion, zxid);
-                if !self.znodes.contains_key(path) {
+                if !self.znodes.contains(path) {
                     self.create(transaction, path, data.as_deref(), *lifetime);
                 }
             }
@@ -174,7 +184,7 @@ impl Tree {
     /// create over a znode that exists counts it a second time, and so has another cversion than before its restart; here
     /// it is counted once.
     fn raise_parent(&mut self, path: &str, parent_cversion: i32, zxid: i64) {
-        let exists = self.znodes.contains_key(path);
+        let exists = self.znodes.contains(path);
         let Some(parent) = parent(path) else { return };
         self.change(parent, |znode| {
             let stat = &mut znode.stat;
@@ -219,11 +229,12 @@ impl Tree {
     }
 
     fn change(&mut self, path: &str, change: impl FnOnce(&mut TreeZnode)) {
-        if let Some(znode) = self.znodes.get_mut(path) {
-            self.sum.remove(path, znode.content, &znode.stat);
+        let sum = &mut self.sum;
+        self.znodes.update(path, |znode| {
+            sum.remove(path, znode.content, &znode.stat);
             change(znode);
-            self.sum.add(path, znode.content, &znode.stat);
-        }
+            sum.add(path, znode.content, &znode.stat);
+        });
     }
 
     fn is_session(&self, owner: i64) -> bool {
