@@ -9,11 +9,16 @@ use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
 
-use super::machine::{Committed, HistoryState, OTHER_HISTORY_MAX};
+use super::machine::{Committed, DigestLeftOut, HistoryState, OTHER_HISTORY_MAX};
 
 /// Why nothing is compared.
 const NO_DIGESTS: &str =
     "the servers write no digests: they are older than 3.6, or have zookeeper.digest.enabled=false";
+
+/// Why a change of some paths is not compared.
+const OTHER_CHARSET: &str = "the leader's JVM encodes paths in another charset than UTF-8, so that changes of paths with other \
+                             letters than those of ASCII are not compared: start the servers with \
+                             -Dfile.encoding=UTF-8";
 
 impl SourceMachine for Committed {
     fn step(
@@ -109,7 +114,7 @@ impl SourceMachine for Committed {
 
     fn history(&self) -> Option<HistoryReport> {
         let proof = &self.proof;
-        let is_suspended = proof.lacks_digests && self.options.proof.compares_digests();
+        let left_out = proof.left_out.filter(|_| self.options.proof.compares_digests());
         Some(HistoryReport {
             position: self.reported(),
             proof: ProofReport {
@@ -118,7 +123,10 @@ impl SourceMachine for Committed {
                 checked: proof.checked,
                 unproven: proof.unproven,
                 mismatched: proof.mismatched,
-                suspended: is_suspended.then_some(NO_DIGESTS),
+                suspended: left_out.map(|left_out| match left_out {
+                    DigestLeftOut::Lacking => NO_DIGESTS,
+                    DigestLeftOut::OtherCharset => OTHER_CHARSET,
+                }),
             },
             compared: match &self.state {
                 HistoryState::Staging(staging) => Some(staging.compared),

@@ -125,6 +125,7 @@ impl TxnSequence {
             digest: self.position.digest,
             epoch: self.position.epoch.max(self.epoch),
             scope: self.position.scope,
+            is_of_other_charset: self.position.is_of_other_charset,
         };
     }
 

@@ -69,8 +69,17 @@ pub(super) struct ProofCounts {
     pub(super) checked: u64,
     pub(super) unproven: u64,
     pub(super) mismatched: u64,
-    /// Whether the last transaction had no digest.
-    pub(super) lacks_digests: bool,
+    /// Why the digest of the last transaction was not compared, if the server is the reason.
+    pub(super) left_out: Option<DigestLeftOut>,
+}
+
+/// Why a digest cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DigestLeftOut {
+    /// The server writes none.
+    Lacking,
+    /// It is of paths in another charset.
+    OtherCharset,
 }
 
 impl ProofCounts {
@@ -82,9 +91,15 @@ impl ProofCounts {
             }
             // A request that failed has no digest, and nothing to prove.
             _ if txn.content == TxnContent::Nothing => return,
-            Some(TxnProof::NotHeld | TxnProof::NoDigest) | None => self.unproven += 1,
+            Some(TxnProof::NotHeld | TxnProof::NoDigest | TxnProof::OtherCharset) | None => {
+                self.unproven += 1
+            }
         }
-        self.lacks_digests = proof == Some(TxnProof::NoDigest);
+        self.left_out = match proof {
+            Some(TxnProof::NoDigest) => Some(DigestLeftOut::Lacking),
+            Some(TxnProof::OtherCharset) => Some(DigestLeftOut::OtherCharset),
+            Some(TxnProof::Checked | TxnProof::NotHeld) | None => None,
+        };
     }
 }
 
@@ -440,7 +455,7 @@ impl Committed {
         };
         let mut proof = match self.options.proof {
             ProofMode::Tree if position.digest.is_none() => None,
-            ProofMode::Tree | ProofMode::Roots => Some(TreeProof::new(position.digest, &self.held)),
+            ProofMode::Tree | ProofMode::Roots => Some(TreeProof::new(&position, &self.held)),
             ProofMode::Sequence => None,
         };
         let mut done: Option<&CommittedTxn> = None;

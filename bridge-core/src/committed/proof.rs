@@ -4,6 +4,9 @@
 //! transaction changes the terms of the znodes that it touches and of their parents. So the journal keeps, for each znode
 //! of the server, the CRC state after path and data, and the Stat: not the data itself. A digest that matches proves that
 //! the whole history up to there was taken: also the end of an epoch, which could be missing without a hole.
+//!
+//! A server encodes paths in the charset of its JVM, and here they are in UTF-8. Where a snapshot has shown that these
+//! differ, the server's own digest is gone on from, and a transaction is proved if it touches paths of ASCII only.
 
 use std::collections::HashMap;
 
@@ -18,7 +21,7 @@ use crate::record::LifetimeKind;
 
 use super::net::NetFault;
 use super::options::CommittedOptions;
-use super::txn::{CommittedTxn, NodeOperation, RawStat, StagedNode, TxnContent};
+use super::txn::{CommittedTxn, HistoryPosition, NodeOperation, RawStat, StagedNode, TxnContent};
 
 /// How the history is proved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
@@ -214,6 +217,8 @@ pub(super) enum TxnProof {
     NotHeld,
     /// The server has written none.
     NoDigest,
+    /// The transaction touches paths outside of ASCII, which the server encodes in another charset than UTF-8.
+    OtherCharset,
 }
 
 /// The digest while the transactions of one input are applied.
@@ -228,17 +233,23 @@ pub(super) struct TreeProof<'a> {
     change: u64,
     /// Whether it touches no others.
     is_whole: bool,
+    /// Whether the server encodes paths in another charset than UTF-8.
+    is_of_other_charset: bool,
+    /// Whether the present transaction touches paths of ASCII only, which have the same terms in any charset.
+    is_ascii: bool,
 }
 
 impl TreeProof<'_> {
-    /// Of a tree with this digest.
-    pub(super) fn new(digest: Option<u64>, held: &HeldNodes) -> TreeProof<'_> {
+    /// Of the tree at a position.
+    pub(super) fn new<'a>(position: &HistoryPosition, held: &'a HeldNodes) -> TreeProof<'a> {
         TreeProof {
-            digest,
+            digest: position.digest,
             held,
             touched: HashMap::default(),
             change: 0,
             is_whole: true,
+            is_of_other_charset: position.is_of_other_charset,
+            is_ascii: true,
         }
     }
 
@@ -250,7 +261,7 @@ impl TreeProof<'_> {
         image: &mut dyn ImageTxn,
     ) -> Result<TxnProof, NetFault> {
         let holds_all = matches!(self.held, HeldNodes::All);
-        (self.change, self.is_whole) = (0, holds_all || is_listed);
+        (self.change, self.is_whole, self.is_ascii) = (0, holds_all || is_listed, true);
         match &txn.content {
             TxnContent::Nothing => {}
             TxnContent::Single(operation) => self.operation(txn, operation, image)?,
@@ -277,6 +288,7 @@ impl TreeProof<'_> {
         self.digest = Some(theirs.value);
         match ours {
             Some(ours) if ours == theirs.value => Ok(TxnProof::Checked),
+            Some(_) if self.is_of_other_charset && !self.is_ascii => Ok(TxnProof::OtherCharset),
             Some(ours) => Err(NetFault::OtherDigest(format!(
                 "the tree after transaction {} has the digest {ours:016x}, and the server's has {:016x}",
                 txn.zxid, theirs.value
@@ -404,6 +416,7 @@ impl TreeProof<'_> {
             self.is_whole = false;
             return Ok(());
         }
+        self.is_ascii &= path.is_ascii();
         let term = |node: Option<ShadowNode>| node.map_or(0, |node| node.term());
         let before = self.node(path, image)?;
         self.change = self.change.wrapping_sub(term(before)).wrapping_add(term(node));

@@ -207,9 +207,14 @@ impl Staging {
         self.go_on(options, context)
     }
 
-    /// All znodes of the stage were read: the digest has to be that of the server, if it says one.
+    /// All znodes of the stage were read: the digest has to be that of the server, if it says one. One of paths in another
+    /// charset was compared by the connection, and is gone on from.
     fn prove(&mut self) -> StepResult<()> {
         let digest = self.digest.take().map(|digest| digest.value());
+        (self.is_proved, self.after) = (true, None);
+        if self.at.is_of_other_charset {
+            return Ok(());
+        }
         if let (Some(ours), Some(theirs)) = (digest, self.at.digest)
             && ours != theirs
         {
@@ -220,7 +225,6 @@ impl Staging {
         }
         self.proved_by_server = self.at.digest.is_some();
         self.at.digest = digest;
-        (self.is_proved, self.after) = (true, None);
         Ok(())
     }
 

@@ -107,13 +107,16 @@ pub struct HistoryPosition {
     pub zxid: Zxid,
     /// Its checksum; `None` where a snapshot was taken and the transaction itself was not seen.
     pub payload_crc: Option<u32>,
-    /// The digest of the whole tree after it, of paths in UTF-8: in a staged snapshot as the server says, if it does; in
-    /// the journal as it was computed, if it is.
+    /// The digest of the whole tree after it: in a staged snapshot as the server says, if it does; in the journal as it was
+    /// computed, if it is.
     pub digest: Option<u64>,
     /// The greatest epoch of a leader that the source has followed.
     pub epoch: u32,
     /// A fingerprint of the captured paths. If the configuration has another one, the image lacks znodes.
     pub scope: u64,
+    /// Whether the digest is one of paths in another charset than UTF-8, so that the terms of paths outside of ASCII cannot
+    /// be computed.
+    pub is_of_other_charset: bool,
 }
 
 impl HistoryPosition {

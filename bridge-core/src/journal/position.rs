@@ -11,7 +11,10 @@ use crate::number::Zxid;
 /// The stored position.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Option<HistoryPosition>> {
     connection
-        .prepare_cached("SELECT zxid, payload_crc, digest, epoch, scope FROM position")?
+        .prepare_cached(
+            "SELECT zxid, payload_crc, digest, epoch, scope,
+                EXISTS (SELECT 1 FROM meta WHERE key = 'other_charset') FROM position",
+        )?
         .query_row([], |row| {
             Ok(HistoryPosition {
                 zxid: Zxid(row.get::<_, i64>(0)?.cast_unsigned()),
@@ -19,6 +22,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Option<HistoryPo
                 digest: row.get::<_, Option<i64>>(2)?.map(i64::cast_unsigned),
                 epoch: row.get(3)?,
                 scope: row.get::<_, i64>(4)?.cast_unsigned(),
+                is_of_other_charset: row.get(5)?,
             })
         })
         .optional()
@@ -42,6 +46,12 @@ pub(super) fn store(connection: &Connection, position: Option<&HistoryPosition>)
             position.epoch,
             position.scope.cast_signed(),
         ))?;
+    // A row of its own, which a journal of earlier versions lacks and few have.
+    let sql = match position.is_of_other_charset {
+        true => "INSERT OR IGNORE INTO meta(key, value) VALUES ('other_charset', 1)",
+        false => "DELETE FROM meta WHERE key = 'other_charset'",
+    };
+    connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
 

@@ -112,10 +112,7 @@ impl HistoryStatus {
             follows: feed.follows,
             newest: feed.newest,
             lag,
-            proof: ProofReport {
-                suspended: feed.digests_left_out.or(report.proof.suspended),
-                ..report.proof
-            },
+            proof: report.proof,
             spool: feed.spool,
             tree: feed.tree.map(|tree| TreeStatus {
                 phase: tree.phase,

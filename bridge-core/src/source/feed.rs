@@ -24,8 +24,6 @@ pub struct FeedView {
     pub spool: Option<SpoolUse>,
     /// The tree that is taken at present.
     pub tree: Option<TreeLoad>,
-    /// Why the digests of this server are not compared.
-    pub digests_left_out: Option<&'static str>,
 }
 
 /// How full a spool is.
@@ -79,7 +77,7 @@ impl FeedMeasures {
     pub fn follow(&self, follows: Option<Arc<str>>) {
         let mut view = self.lock();
         view.follows = follows;
-        (view.tree, view.digests_left_out) = (None, None);
+        view.tree = None;
         if let Some(spool) = &mut view.spool {
             spool.used_bytes = 0;
         }
@@ -127,11 +125,6 @@ impl FeedMeasures {
         self.lock().tree = None;
     }
 
-    /// The digests of this server are not compared, for this reason.
-    pub fn leave_digests_out(&self, reason: &'static str) {
-        self.lock().digests_left_out = Some(reason);
-    }
-
     fn lock(&self) -> MutexGuard<'_, FeedView> {
         self.0.lock().expect("no holder of the measures panics")
     }
@@ -150,7 +143,6 @@ mod tests {
         measures.spooled(3, 9);
         measures.tree_arrives(10);
         measures.tree_goes_on(TreePhase::Staging, 2);
-        measures.leave_digests_out("another charset");
         let view = measures.view();
         assert_eq!(view.newest, Some(Zxid(7)));
         let tree = view
@@ -159,7 +151,7 @@ mod tests {
         assert_eq!(tree, Some(("staging", 10, 2)));
         measures.follow(Some("zk2:2888".into()));
         let view = measures.view();
-        assert_eq!((view.tree, view.digests_left_out), (None, None));
+        assert_eq!(view.tree, None);
         assert_eq!(
             view.spool.map(|spool| (spool.used_bytes, spool.limit_bytes)),
             Some((0, 9))

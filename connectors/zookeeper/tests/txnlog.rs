@@ -269,6 +269,7 @@ fn position(of: &CommittedTxn) -> HistoryPosition {
         digest: of.digest.map(|TreeDigestValue { value, .. }| value),
         epoch: 0,
         scope: 0,
+        is_of_other_charset: false,
     }
 }
 

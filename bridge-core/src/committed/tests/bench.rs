@@ -24,6 +24,8 @@ pub struct Bench {
     pub options: CommittedOptions,
     /// The request to resume of the last connection.
     pub resumed: Option<HistoryPosition>,
+    /// Whether the server encodes paths in another charset than UTF-8.
+    pub is_of_other_charset: bool,
     pub now: i64,
     /// All inputs of this process that were taken, each with its time.
     pub inputs: Vec<(Timestamp, Input)>,
@@ -51,6 +53,7 @@ impl Bench {
             disk,
             options,
             resumed: None,
+            is_of_other_charset: false,
             now: 5_000_000,
             inputs: Vec::new(),
             seen: Seq::ZERO,
@@ -104,9 +107,27 @@ impl Bench {
     pub fn position(&self, zxid: Zxid) -> HistoryPosition {
         HistoryPosition {
             zxid,
-            digest: Some(self.server.tree_at(zxid).digest()),
+            digest: Some(self.digest_of(&self.server.tree_at(zxid))),
+            is_of_other_charset: self.is_of_other_charset,
             ..HistoryPosition::default()
         }
+    }
+
+    /// The digest of a tree by the charset of the server. In another one than UTF-8 the terms of paths outside of ASCII are
+    /// others.
+    fn digest_of(&self, tree: &ServerTree) -> u64 {
+        let others = tree.nodes.iter().filter(|(at, _)| !at.is_ascii());
+        let others: u64 = others.map(|(_, node)| 7 + node.raw.mzxid.0).sum();
+        tree.digest()
+            .wrapping_add(if self.is_of_other_charset { others } else { 0 })
+    }
+
+    /// The server does one thing. The digest is by its charset.
+    pub fn one_in_charset(&mut self, ask: &Ask) -> CommittedTxn {
+        let txn = self.server.one(ask);
+        let value = self.digest_of(&self.server.tree);
+        let digest = txn.digest.map(|digest| TreeDigestValue { value, ..digest });
+        CommittedTxn { digest, ..txn }
     }
 
     /// Sends a snapshot of the present tree, up to the request to follow. `pages`: at most that many, then it is cut.

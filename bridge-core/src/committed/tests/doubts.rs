@@ -1,5 +1,6 @@
 //! A position that the image has left, and what a server sends that contradicts the image or itself.
 
+use super::bench::Bench;
 use super::machine::filled;
 use super::tree::*;
 use crate::capture::Capture;
@@ -137,6 +138,84 @@ fn a_comparison_whose_end_is_rolled_back_is_asked_for_again() {
             gaps.clone().count() > 0 && gaps.all(|gap| gap.reason == GapReason::Rebaselined),
             "{records:?}"
         );
+        bench.check_image();
+    }
+}
+
+/// A connection to a leader with digests of another charset than UTF-8, and a znode whose path shows it.
+fn in_other_charset(proof: ProofMode) -> Bench {
+    let mut bench = filled();
+    let mut options = bench.options.clone();
+    options.proof = proof;
+    bench.start_with(options);
+    bench.is_of_other_charset = true;
+    bench.server.one(&Ask::Create("/a/ä", "", Persistent));
+    bench.list();
+    bench
+}
+
+#[test]
+fn digests_of_another_charset_prove_what_touches_paths_of_ascii_also_after_a_restart() {
+    for proof in [ProofMode::Tree, ProofMode::Roots] {
+        let mut bench = in_other_charset(proof);
+        let counts = |bench: &Bench| {
+            let proof = bench.machine.history().unwrap().proof;
+            (proof.checked, proof.unproven, proof.suspended.is_some())
+        };
+        let asks = [
+            Ask::Set("/a/1", "w"),
+            Ask::Set("/a/ä", "w"),
+            Ask::Create("/a/ö", "", Persistent),
+            Ask::Delete("/a/ä"),
+            Ask::Set("/a/1", "x"),
+        ];
+        let expected = [
+            (1, 0, false),
+            (1, 1, true),
+            (1, 2, true),
+            (1, 3, true),
+            (2, 3, false),
+        ];
+        for (ask, expected) in asks.iter().zip(expected) {
+            let txn = bench.one_in_charset(ask);
+            bench.send(vec![txn]).unwrap();
+            assert_eq!(counts(&bench), expected, "{proof:?} {ask:?}");
+        }
+        bench.crash();
+        bench.resume().unwrap();
+        let txn = bench.one_in_charset(&Ask::Set("/a/1", "y"));
+        bench.send(vec![txn]).unwrap();
+        assert_eq!(counts(&bench), (1, 0, false));
+        bench.check_image();
+        let records = bench.new_records();
+        assert!(records.iter().all(|record| record.gap.is_none()), "{records:?}");
+    }
+}
+
+#[test]
+fn a_digest_of_another_charset_that_is_wrong_is_a_mismatch_and_so_is_one_of_a_leader_with_utf_8() {
+    for proof in [ProofMode::Tree, ProofMode::Roots] {
+        let mut bench = in_other_charset(proof);
+        let mut txn = bench.one_in_charset(&Ask::Set("/a/1", "w"));
+        txn.digest = txn.digest.map(|digest| TreeDigestValue {
+            value: digest.value ^ 1,
+            ..digest
+        });
+        let step = bench.send(vec![txn]);
+        assert!(matches!(step, Err(StepError::Unproved(_))), "{step:?}");
+
+        let mut bench = in_other_charset(proof);
+        bench.server.elect();
+        bench.is_of_other_charset = false;
+        bench.resume().unwrap();
+        let txn = bench.one_in_charset(&Ask::Set("/a/1", "w"));
+        let step = bench.send(vec![txn]);
+        assert!(matches!(step, Err(StepError::Unproved(_))), "{step:?}");
+        // The comparison shows the charset.
+        bench.list();
+        assert!(!bench.stored_position().is_of_other_charset);
+        let txn = bench.one_in_charset(&Ask::Set("/a/ä", "w"));
+        bench.send(vec![txn]).unwrap();
         bench.check_image();
     }
 }

@@ -110,6 +110,7 @@ fn a_position_before_a_recorded_transaction_and_a_damaged_proof_are_found() {
     let position = |zxid| HistoryPosition {
         zxid: Zxid(zxid),
         scope: 1,
+        is_of_other_charset: false,
         ..HistoryPosition::default()
     };
     let txn = Txn {

@@ -177,6 +177,7 @@ const PROVED: HistoryPosition = HistoryPosition {
     digest: Some(2),
     epoch: 3,
     scope: 5,
+    is_of_other_charset: false,
 };
 
 #[test]

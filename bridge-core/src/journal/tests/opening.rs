@@ -526,6 +526,7 @@ fn a_journal_of_the_sixth_format_has_no_position_and_takes_one() {
         digest: Some(u64::MAX),
         epoch: u32::MAX,
         scope: u64::MAX,
+        is_of_other_charset: true,
     };
     journal.set_position(Some(&position)).unwrap();
     journal.commit().unwrap();

@@ -22,7 +22,6 @@ use futures::future::BoxFuture;
 use tokio::time::timeout;
 
 pub(super) use self::filling::RefusedTree;
-use super::OTHER_CHARSET;
 use super::attempts::{AttemptWaits, ServerOrder, failed_server};
 use super::conversation::{
     Arrival, Conversation, ConversationEnd, ConversationHandle, ConversationOptions, StatedPosition,
@@ -51,6 +50,11 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// A tree that the last transaction contradicts waits so long for another transaction. On an ensemble at rest a new
 /// connection brings an exact tree sooner.
 const PROOF_WAIT: Duration = Duration::from_secs(10);
+
+/// What an operator learns of a leader with digests of another charset.
+const OTHER_CHARSET: &str = "the leader's JVM encodes paths in another charset than UTF-8: changes of paths with other letters \
+                             than those of ASCII are not compared with its digests, and a leader with UTF-8 costs a gap; \
+                             start all servers with -Dfile.encoding=UTF-8";
 
 /// A ZooKeeper ensemble as a source of committed transactions.
 pub struct ObserverSource {
@@ -98,7 +102,6 @@ impl ObserverSource {
             up_to_date: None,
             took_tree: false,
             last: 0,
-            of_other_charset: None,
             fills: 0,
             measures: FeedMeasures::default(),
             who: None,
@@ -151,8 +154,6 @@ struct Driver {
     took_tree: bool,
     /// The last transaction before the next one that goes to the machine.
     last: i64,
-    /// A leader whose digests are those of another charset than UTF-8, in which the machine computes its own.
-    of_other_charset: Option<QuorumAddress>,
     /// How often logs were read in place of a tree, since the machine was up to date.
     fills: u32,
     /// For the status of the source.
@@ -350,9 +351,6 @@ impl Driver {
         match arrival {
             Arrival::Led { leader, epoch } => {
                 self.measures.follow(Some(leader.to_string().into()));
-                if self.of_other_charset.as_ref() == Some(&leader) {
-                    self.measures.leave_digests_out(OTHER_CHARSET);
-                }
                 self.leader = Some(leader);
                 self.number = self.number.next();
                 *work = Work::Led { epoch };
@@ -451,15 +449,9 @@ impl Driver {
             Work::Staging(stage) => match stage.exact_at() {
                 Some(at) => {
                     self.last = at.zxid.0.cast_signed();
-                    self.of_other_charset = self.leader.clone().filter(|_| stage.is_of_other_charset());
                     self.measures.compare_tree();
-                    if self.of_other_charset.is_some() {
-                        self.measures.leave_digests_out(OTHER_CHARSET);
-                        tracing::warn!(
-                            "the leader's JVM encodes paths in another charset than UTF-8: its digests are \
-                                        not compared while this bridge runs, and each restart of the bridge and each \
-                                        change of the leader costs a gap; start it with -Dfile.encoding=UTF-8"
-                        );
+                    if at.is_of_other_charset {
+                        tracing::warn!("{OTHER_CHARSET}");
                     }
                     self.input(Input::Staged(at)).await?;
                     Work::Staged(stage, rest)

@@ -40,7 +40,3 @@ pub use driver::ObserverSource;
 pub use examine::{EnsembleMembers, QuorumExamination, examine_quorum};
 pub use members::{BadQuorumAddress, QuorumAddress};
 pub use options::{ObserverOptions, QuorumSasl};
-
-/// Why digests of a server are not compared.
-pub(crate) const OTHER_CHARSET: &str =
-    "the server's JVM encodes paths in another charset than UTF-8: start it with -Dfile.encoding=UTF-8";

@@ -247,8 +247,8 @@ impl Stage {
     }
 
     /// Whether the leader's digest is the one of the tree in another charset than UTF-8. The machine computes digests of
-    /// paths in UTF-8, and can compare no other.
-    pub(crate) fn is_of_other_charset(&self) -> bool {
+    /// paths in UTF-8, and can compare no others of paths outside of ASCII.
+    fn is_of_other_charset(&self) -> bool {
         self.proof == Proof::Equal && self.leader_digest != self.nodes.digest()
     }
 
@@ -270,13 +270,13 @@ impl Stage {
             Proof::NoDigests => self.is_sent,
             Proof::Differs => false,
         };
-        let is_equal = self.proof == Proof::Equal && !self.is_of_other_charset();
         (is_exact && self.is_up_to_date).then(|| HistoryPosition {
             zxid: Zxid(self.zxid.cast_unsigned()),
             payload_crc: self.payload_crc,
-            digest: is_equal.then_some(self.leader_digest),
+            digest: (self.proof == Proof::Equal).then_some(self.leader_digest),
             epoch: self.epoch,
             scope: 0,
+            is_of_other_charset: self.is_of_other_charset(),
         })
     }
 

@@ -155,7 +155,7 @@ impl Sources<'_> {
         history.end_at(i64::MAX);
         let found = *history.position();
         let is_same = found.zxid == zxid && at.payload_crc.is_none_or(|crc| found.payload_crc == Some(crc));
-        let is_known = at.digest.is_none_or(|digest| history.digest() == Some(digest));
+        let is_known = at.digest.is_none_or(|digest| history.has_digest(digest));
         history.record_from_here(at.digest);
         Ok((is_same && is_known).then_some(history))
     }

@@ -26,7 +26,6 @@ use super::options::TxnlogOptions;
 use super::tail::TailError;
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
-use crate::observer::OTHER_CHARSET;
 use crate::observer::stage::{Stage, StageError};
 use crate::observer::to_core::committed;
 use crate::reconnects::Reconnects;
@@ -66,7 +65,6 @@ impl TxnlogSource {
             number: Connection::default(),
             reconnects: Reconnects::default(),
             needs_stage: false,
-            is_of_other_charset: false,
             measures: FeedMeasures::default(),
             who: None,
         };
@@ -102,8 +100,6 @@ struct LogDriver {
     reconnects: Reconnects,
     /// The history after the position cannot be had: the next connection begins with a snapshot.
     needs_stage: bool,
-    /// The server's JVM encodes paths in another charset than UTF-8, in which the machine computes its digests.
-    is_of_other_charset: bool,
     /// For the status of the source.
     measures: FeedMeasures,
     who: Option<Who>,
@@ -218,9 +214,6 @@ impl LogDriver {
         let server = version(&self.source.config).await;
         self.send(SourceEvent::Server(server)).await.ok()?;
         self.measures.follow(Some(self.source.options.named().into()));
-        if self.is_of_other_charset {
-            self.measures.leave_digests_out(OTHER_CHARSET);
-        }
         let stop = self.serve(&applied).await;
         self.measures.follow(None);
         self.reconnects.lasted(began.elapsed());
@@ -432,11 +425,7 @@ impl LogDriver {
             stage.up_to_date();
         }
         let Some(at) = stage.exact_at() else { return Ok(()) };
-        self.is_of_other_charset = stage.is_of_other_charset();
         self.measures.compare_tree();
-        if self.is_of_other_charset {
-            self.measures.leave_digests_out(OTHER_CHARSET);
-        }
         self.input(Input::Staged(at)).await?;
         *work = match std::mem::replace(work, LogWork::Connected) {
             LogWork::Staging { stage, history, .. } => LogWork::Staged(stage, history),
@@ -450,10 +439,7 @@ impl LogDriver {
         let digests = self.source.config.acl_digests;
         let converted: Result<Vec<_>, String> = transactions
             .into_iter()
-            .map(|mut transaction| {
-                transaction.digest = transaction.digest.filter(|_| !self.is_of_other_charset);
-                committed(transaction, digests)
-            })
+            .map(|transaction| committed(transaction, digests))
             .collect();
         let converted = converted.map_err(|message| LogStop::Final(SourceErrorKind::Unsupported, message))?;
         let who = self.who.as_ref();

@@ -243,12 +243,12 @@ impl LogHistory {
     /// now on an epoch begins only after a tree with which a digest has agreed.
     pub fn record_from_here(&mut self, digest: Option<u64>) {
         self.is_staged = false;
-        self.is_proved |= digest.is_some() && digest == self.digest();
+        self.is_proved |= digest.is_some_and(|digest| self.has_digest(digest));
     }
 
-    /// The digest of the tree at the position, if there is a tree.
-    pub fn digest(&self) -> Option<u64> {
-        self.tree.as_ref().map(|tree| tree.digest())
+    /// Whether there is a tree at the position, and it has this digest in some charset.
+    pub fn has_digest(&self, digest: u64) -> bool {
+        self.tree.as_ref().is_some_and(|tree| tree.has_digest(digest))
     }
 
     /// Returns nothing of a later epoch from now on.

@@ -13,12 +13,7 @@ impl Driver {
     /// Sends transactions to the machine, except for those without a number, which are no part of the history.
     pub(super) async fn forward(&mut self, transactions: Vec<CommittedPayload>) -> Result<(), Stop> {
         let digests = self.source.config.acl_digests;
-        let mut history = history(&transactions, &mut self.last, digests).map_err(unsupported)?;
-        if self.of_other_charset.is_some() && self.of_other_charset == self.leader {
-            history
-                .iter_mut()
-                .for_each(|transaction| transaction.digest = None);
-        }
+        let history = history(&transactions, &mut self.last, digests).map_err(unsupported)?;
         self.name_sessions(&history).await?;
         match history.is_empty() {
             true => Ok(()),
@@ -39,13 +34,9 @@ impl Driver {
     /// Sends transactions of a log to the machine.
     pub(super) async fn forward_logged(&mut self, transactions: Vec<Transaction>) -> Result<(), Stop> {
         let digests = self.source.config.acl_digests;
-        let is_of_other_charset = self.of_other_charset.is_some() && self.of_other_charset == self.leader;
         let converted: Result<Vec<_>, String> = transactions
             .into_iter()
-            .map(|mut transaction| {
-                transaction.digest = transaction.digest.filter(|_| !is_of_other_charset);
-                committed(transaction, digests)
-            })
+            .map(|transaction| committed(transaction, digests))
             .collect();
         let converted = converted.map_err(unsupported)?;
         self.name_sessions(&converted).await?;
