@@ -6,9 +6,9 @@ use std::path::Path;
 use bridge_core::committed::HistoryPosition;
 use bridge_transactions::compression::Decompressed;
 use bridge_transactions::snapshot::{SnapshotError, SnapshotItem, SnapshotReader};
-use bridge_transactions::transaction::{counter, epoch};
 use bridge_transactions::tree::Tree;
 
+use super::begin::has_begin;
 use super::folder::{FolderError, LogFolder, SnapshotFile};
 use super::history::{HistoryError, LogHistory, LogPosition};
 use crate::observer::stage::{Stage, StageError};
@@ -71,8 +71,7 @@ impl Sources<'_> {
     /// Whether the logs begin with the first transaction of all.
     pub(super) fn is_whole(&self) -> Result<bool, BaseError> {
         for folder in self.folders {
-            let first = folder.logs()?.first().map(|log| log.first);
-            if first.is_some_and(|first| counter(first) == 1 && epoch(first) <= 1) {
+            if has_begin(folder).map_err(HistoryError::from)? {
                 return Ok(true);
             }
         }

@@ -11,7 +11,8 @@
 //! The number of a transaction does not show whether the epoch before it ended with the one before it: a server that was
 //! brought up to date by a snapshot can lack the last transactions of an epoch. So the digest of the tree has to show it:
 //! that of the first transaction of the new epoch that has one, as requests that failed have none and change nothing.
-//! Without digests (up to 3.5) the history ends with the epoch, and goes on from a snapshot.
+//! Without digests (up to 3.5) the history ends with the epoch, and goes on from a snapshot. The first transaction of all
+//! follows nothing (`begin`).
 //!
 //! Invariants:
 //!
@@ -29,6 +30,7 @@ use bridge_transactions::transaction::{
 };
 use bridge_transactions::tree::Tree;
 
+use super::begin::{BEGIN_MAX, BeginSearch, is_begin_of_ensemble};
 use super::folder::LogFolder;
 use super::tail::{LogTail, Obstacle, TailError};
 
@@ -177,6 +179,11 @@ impl FolderHistory {
             queue: VecDeque::new(),
         }
     }
+}
+
+/// Whether a transaction may be the first of a new ensemble. A standalone server begins with epoch 0.
+fn begins_ensemble(last: &LogPosition, next: &Transaction) -> bool {
+    last.zxid == 0 && epoch(next.zxid) == 1
 }
 
 /// Whether a transaction changes no znode, so that it leaves the digest as it was.
@@ -395,8 +402,8 @@ impl LogHistory {
         let last = &self.position;
         let is_of_same_epoch = epoch(next.zxid) == epoch(last.zxid);
         // Nothing comes before the first transaction of all.
-        let is_first = last.zxid == 0 && epoch(next.zxid) <= 1;
-        can_follow(next.zxid, last.zxid) && (is_of_same_epoch || is_first || self.has_proof(folder))
+        let is_first = || begins_ensemble(last, next) && is_begin_of_ensemble(&folder.queue);
+        can_follow(next.zxid, last.zxid) && (is_of_same_epoch || self.has_proof(folder) || is_first())
     }
 
     /// Whether a digest after the front of a folder shows what was before it.
@@ -518,10 +525,16 @@ impl FolderHistory {
         }
     }
 
-    /// Reads on where the front begins a later epoch without a digest.
+    /// Reads on where the front begins a later epoch without a digest, or perhaps an ensemble.
     fn look_for_witness(&mut self, position: &LogPosition) -> Result<(), HistoryError> {
         let is_later = |front: &Transaction| epoch(front.zxid) > epoch(position.zxid);
-        while self.queue.front().is_some_and(is_later) && matches!(self.witness(), Witness::Awaited) {
+        let is_undecided = |folder: &FolderHistory, front: &Transaction| {
+            let is_begin = begins_ensemble(position, front) && folder.queue.len() < BEGIN_MAX;
+            is_begin && BeginSearch::new().look(&folder.queue).is_none()
+        };
+        while let Some(front) = self.queue.front().filter(|front| is_later(front))
+            && (matches!(self.witness(), Witness::Awaited) || is_undecided(self, front))
+        {
             let more = self.reader.poll()?;
             if more.is_empty() {
                 break;

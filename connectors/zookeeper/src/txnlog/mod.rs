@@ -5,6 +5,7 @@
 pub(crate) mod applied;
 mod backfill;
 pub(crate) mod base;
+mod begin;
 mod driver;
 mod examine;
 pub(crate) mod fill;

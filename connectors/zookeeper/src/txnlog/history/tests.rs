@@ -62,21 +62,22 @@ const BEGIN: LogPosition = LogPosition {
     digest: None,
 };
 
-fn create(path: &str) -> Operation {
+/// The number of creates of children of the root so far, with this one.
+fn create(path: &str, parent_cversion: i32) -> Operation {
     Operation::Create {
         path: path.to_owned(),
         data: None,
         acl: vec![testing::anyone()],
         lifetime: Lifetime::Persistent,
-        parent_cversion: -1,
+        parent_cversion,
     }
 }
 
 /// Creates named by their zxids, as a server logs them after each other, with digests.
 fn written(zxids: &[i64]) -> Vec<Transaction> {
     let mut tree = Tree::of_new_server();
-    let one = |zxid: &i64| {
-        let operation = create(&format!("/{zxid:x}"));
+    let one = |(zxid, count): (&i64, i32)| {
+        let operation = create(&format!("/{zxid:x}"), count);
         tree.apply(&testing::transaction(*zxid, operation.clone(), None));
         let digest = TreeDigest {
             version: DIGEST_VERSION,
@@ -84,7 +85,7 @@ fn written(zxids: &[i64]) -> Vec<Transaction> {
         };
         testing::transaction(*zxid, operation, Some(digest))
     };
-    zxids.iter().map(one).collect()
+    zxids.iter().zip(1..).map(one).collect()
 }
 
 fn zxids(history: &mut LogHistory) -> Vec<i64> {
@@ -197,6 +198,29 @@ fn an_epoch_of_which_the_end_is_missing_is_not_passed_over() {
         next: 2 * NEXT + 1,
     };
     assert_eq!(history.hole(), Some(hole));
+}
+
+#[test]
+fn without_digests_an_ensemble_that_had_znodes_before_its_first_transaction_does_not_begin_with_it() {
+    let session = Operation::CreateSession { timeout: 4_000 };
+    let begin = |count: i32| {
+        let operations = [session.clone(), create("/a", count), create("/b", count + 1)];
+        let transactions = operations.into_iter().zip(NEXT + 1..);
+        let log: Vec<Transaction> = transactions
+            .map(|(operation, zxid)| testing::transaction(zxid, operation, None))
+            .collect();
+        let servers = Servers::with(&[&log]);
+        let mut history = servers.history();
+        history.applied(NEXT + 3);
+        (zxids(&mut history), history.hole())
+    };
+    assert_eq!(begin(1), (vec![NEXT + 1, NEXT + 2, NEXT + 3], None));
+    // A standalone server had created four children of the root, and has purged those logs.
+    let hole = LogHole {
+        last: 0,
+        next: NEXT + 1,
+    };
+    assert_eq!(begin(5), (vec![], Some(hole)));
 }
 
 /// A request that failed, which has no digest.
@@ -330,8 +354,9 @@ fn a_leader_in_another_charset_has_another_digest_of_the_same_tree() {
     let mut tree = Tree::of_new_server();
     let mut all = Vec::new();
     let charsets = [PathCharset::Ascii, PathCharset::Utf8, PathCharset::Latin1];
-    for (zxid, charset) in [NEXT + 1, NEXT + 2, 2 * NEXT + 1].into_iter().zip(charsets) {
-        let operation = create(&format!("/ë{zxid:x}"));
+    let zxids_of_all = [NEXT + 1, NEXT + 2, 2 * NEXT + 1];
+    for ((zxid, charset), count) in zxids_of_all.into_iter().zip(charsets).zip(1..) {
+        let operation = create(&format!("/ë{zxid:x}"), count);
         tree.apply(&testing::transaction(zxid, operation.clone(), None));
         let value = tree.digest_in(charset);
         let version = DIGEST_VERSION;
