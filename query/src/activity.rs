@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use bridge_core::journal::OpCount;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Record, Timestamp};
 
@@ -55,6 +56,14 @@ impl ActivityCounts {
         self.missed_unknown += other.missed_unknown;
     }
 
+    /// Adds records of an operation.
+    pub(crate) fn add_of(&mut self, op: Op, count: OpCount) {
+        let at = Op::ALL.iter().position(|known| *known == op);
+        self.ops[at.expect("every operation is listed")] += count.records;
+        self.missed += count.missed;
+        self.missed_unknown += count.missed_unknown;
+    }
+
     fn count(&mut self, record: &Record) {
         let at = Op::ALL.iter().position(|op| *op == record.op);
         self.ops[at.expect("every operation is listed")] += 1;
@@ -85,8 +94,8 @@ impl JournalQuery {
     /// Counts the selected records of a range, with at most `limit` counts ([`PAGE_MAX`] at most). Hidden records are
     /// not counted.
     ///
-    /// Reads every record of the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page: this format of the journal keeps
-    /// no counts.
+    /// Without a filter but operations, and without subtrees, counts whole stretches of records by their summaries.
+    /// Otherwise reads every record of the range, [`SCAN_MAX`](crate::SCAN_MAX) for each page.
     ///
     /// # Errors
     ///
@@ -99,8 +108,12 @@ impl JournalQuery {
         limit: usize,
     ) -> Result<ActivityPage, QueryError> {
         let limit = limit.clamp(1, PAGE_MAX);
+        let doubts = self.removed(range)?.into_iter().collect();
+        if let Some(page) = self.counted_activity(range, selection, grouping, limit)? {
+            return Ok(ActivityPage { doubts, ..page });
+        }
         let mut page = ActivityPage {
-            doubts: self.removed(range)?.into_iter().collect(),
+            doubts,
             ..ActivityPage::default()
         };
         let plan = self.plan(selection, range)?;
@@ -123,12 +136,16 @@ impl JournalQuery {
 
 impl Grouping {
     fn key(self, record: &Record) -> ActivityKey {
-        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
-        let at = record.time.captured.0;
         let subtree = record.path.as_ref().map(|path| {
             let names = path.names().take(self.depth);
             names.fold(ZnodePath::slash(), |above, name| above.child(name))
         });
-        (Timestamp(at - at.rem_euclid(every)), subtree)
+        (self.interval(record.time.captured), subtree)
+    }
+
+    /// The beginning of the interval of a moment.
+    pub(crate) fn interval(self, moment: Timestamp) -> Timestamp {
+        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
+        Timestamp(moment.0 - moment.0.rem_euclid(every))
     }
 }

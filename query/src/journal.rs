@@ -150,6 +150,11 @@ impl JournalQuery {
         self.visibility.sees_below(path)
     }
 
+    /// Whether nothing is hidden from this caller.
+    pub(crate) fn shows_all(&self) -> bool {
+        self.visibility.shows_all()
+    }
+
     /// Whether this caller may not see a record at all.
     pub(crate) fn is_hidden(&self, record: &Record) -> bool {
         visibility::access_to(&*self.visibility, record) == Access::Hidden

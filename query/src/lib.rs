@@ -22,6 +22,7 @@ mod as_of;
 mod at_position;
 mod certainty;
 mod changes;
+mod counted;
 mod coverage;
 mod cursor;
 mod cut;

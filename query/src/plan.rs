@@ -131,7 +131,7 @@ impl JournalQuery {
                 after: Seq(reached.0 - 1),
                 until: left.until,
             };
-            self.mark_gaps(seen, &mut page)?;
+            page.gaps.extend(self.gap_marks(seen)?);
             page.scanned += seen.until.0 - seen.after.0;
             left.until = seen.after;
         }
@@ -141,17 +141,17 @@ impl JournalQuery {
         Ok(page)
     }
 
-    /// Adds the gaps of visible roots that begin or end in a range.
-    fn mark_gaps(&self, range: Range, page: &mut ChangesPage) -> Result<(), QueryError> {
-        let mut after = range.after;
+    /// The gaps of visible roots that begin or end in a range.
+    pub(crate) fn gap_marks(&self, range: Range) -> Result<Vec<GapMark>, QueryError> {
+        let (mut gaps, mut after) = (Vec::new(), range.after);
         loop {
             let marks = self.reader()?.marks(after, STEP_MARKS)?.unwrap_or_default();
             let inside = marks.iter().filter(|mark| mark.seq <= range.until);
             let visible = inside.filter(|mark| !self.is_hidden(mark));
-            page.gaps.extend(visible.filter_map(|mark| GapMark::of(mark)));
+            gaps.extend(visible.filter_map(|mark| GapMark::of(mark)));
             match marks.last() {
                 Some(last) if marks.len() == STEP_MARKS && last.seq < range.until => after = last.seq,
-                _ => return Ok(()),
+                _ => return Ok(gaps),
             }
         }
     }

@@ -1,29 +1,51 @@
-//! The greatest zxid and the latest capture of each stretch of the journal, in memory, so that a position is found
-//! without reading the records before it.
+//! Bounds of each stretch of the journal in memory, so that a position is found without reading the records before it.
 //!
-//! A complete stretch never gets another record, so what is known of it stays true: retention and compaction only take
-//! records away, and then a stretch is read without finding one.
+//! The journal has a summary of each stretch that it has written since format 9; of older ones the records are read,
+//! once. A complete stretch never gets another record, so bounds stay true: retention and compaction only take records
+//! away, and then a stretch is read without finding one.
 
-use bridge_core::journal::{Position, Reader};
+use bridge_core::journal::{Position, Reader, StretchSummary};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
 
 use crate::error::QueryError;
 
-/// Records of a stretch: some 2 ms to read.
-const STRETCH: u64 = 8_192;
+/// Summaries that one step takes from the journal: some milliseconds.
+const STEP_SUMMARIES: usize = 4_096;
 
-/// The maxima of complete stretches, from the first of the journal on. 32 bytes each: 4 MB for a thousand million records.
-#[derive(Debug, Default)]
-pub(crate) struct Stretches(Vec<Maxima>);
+/// Records of older stretches that one step reads: some 2 ms.
+const STEP_RECORDS: u64 = 8_192;
 
+/// The records of a stretch in a file that has none.
+const LENGTH_READ: u64 = 8_192;
+
+/// The bounds of a stretch.
 #[derive(Clone, Copy, Debug)]
-struct Maxima {
+struct StretchBounds {
+    /// The greatest zxid.
     zxid: Option<Zxid>,
+    /// The latest capture.
     captured: Option<Timestamp>,
 }
 
-impl Maxima {
+impl StretchBounds {
+    /// Without a record.
+    const EMPTY: StretchBounds = StretchBounds {
+        zxid: None,
+        captured: None,
+    };
+
+    fn of(summary: &StretchSummary) -> StretchBounds {
+        StretchBounds {
+            zxid: summary.zxid,
+            captured: summary.captured.map(|(_, latest)| latest),
+        }
+    }
+
+    fn of_maxima((zxid, captured): (Option<Zxid>, Option<Timestamp>)) -> StretchBounds {
+        StretchBounds { zxid, captured }
+    }
+
     fn reaches(self, position: Position) -> bool {
         match position {
             Position::Zxid(at) => self.zxid.is_some_and(|zxid| zxid >= at),
@@ -31,6 +53,14 @@ impl Maxima {
             Position::Seq(_) => true,
         }
     }
+}
+
+/// The bounds of complete stretches, from the first of the journal on: some MB for ten million records.
+#[derive(Debug, Default)]
+pub(crate) struct Stretches {
+    /// The records of a stretch; 0 until the journal is asked.
+    length: u64,
+    known: Vec<StretchBounds>,
 }
 
 impl Stretches {
@@ -47,32 +77,18 @@ impl Stretches {
             return Ok(lend()?.first_at(position)?);
         }
         let tail = lend()?.tail()?;
-        let oldest = lend()?.oldest()?.unwrap_or(Seq(1));
-        let first = usize::try_from((oldest.0 - 1) / STRETCH).unwrap_or(usize::MAX);
-        // Stretches that were removed before they were looked at have no maxima, and need none.
-        let unread = Maxima {
-            zxid: None,
-            captured: None,
-        };
-        self.0.resize(self.0.len().max(first), unread);
+        let first = self.begin(&lend)?;
         for at in first.. {
-            let after = Seq(at as u64 * STRETCH);
-            let until = Seq(after.0 + STRETCH);
+            let after = Seq(at as u64 * self.length);
+            let until = Seq(after.0 + self.length);
             if after >= tail {
                 return Ok(None);
             }
-            let maxima = match self.0.get(at) {
-                Some(maxima) => *maxima,
-                None => {
-                    let (zxid, captured) = lend()?.maxima(after, until)?;
-                    let maxima = Maxima { zxid, captured };
-                    if until <= tail {
-                        self.0.push(maxima);
-                    }
-                    maxima
-                }
-            };
-            if maxima.reaches(position) {
+            if self.known.len() <= at && until <= tail {
+                self.learn(tail, &lend)?;
+            }
+            // The stretch at the tail is not complete: it is read each time.
+            if self.known.get(at).is_none_or(|bounds| bounds.reaches(position)) {
                 let found = lend()?.first_between(position, after, until)?;
                 if found.is_some() {
                     return Ok(found);
@@ -80,5 +96,52 @@ impl Stretches {
             }
         }
         Ok(None)
+    }
+
+    /// The first stretch of which records are kept. Those before it were removed, and need no bounds.
+    fn begin<'a, R>(&mut self, lend: &impl Fn() -> Result<R, QueryError>) -> Result<usize, QueryError>
+    where
+        R: std::ops::DerefMut<Target = Reader> + 'a,
+    {
+        let length = lend()?.stretch_length()?.unwrap_or(LENGTH_READ);
+        // A writer that opens an older file gives it another length.
+        if self.length != length {
+            (self.length, self.known) = (length, Vec::new());
+        }
+        let oldest = lend()?.oldest()?.unwrap_or(Seq(1));
+        let first = usize::try_from((oldest.0 - 1) / length).unwrap_or(usize::MAX);
+        self.known
+            .resize(self.known.len().max(first), StretchBounds::EMPTY);
+        Ok(first)
+    }
+
+    /// Learns the bounds of the next complete stretches, of one at least.
+    fn learn<'a, R>(&mut self, tail: Seq, lend: &impl Fn() -> Result<R, QueryError>) -> Result<(), QueryError>
+    where
+        R: std::ops::DerefMut<Target = Reader> + 'a,
+    {
+        let length = self.length;
+        let after = Seq(self.known.len() as u64 * length);
+        let summaries = lend()?.summaries(after, STEP_SUMMARIES)?;
+        let next = |known: &Vec<StretchBounds>| Seq((known.len() as u64 + 1) * length);
+        for (last, summary) in &summaries {
+            if *last != next(&self.known) {
+                break;
+            }
+            self.known.push(StretchBounds::of(summary));
+        }
+        if self.known.len() as u64 * length > after.0 {
+            return Ok(());
+        }
+        let complete = Seq(tail.0 - tail.0 % length);
+        let summarised = summaries
+            .first()
+            .map_or(complete, |(last, _)| Seq(last.0.saturating_sub(length)));
+        let step = Seq(after.0 + STEP_RECORDS.max(length));
+        let until = complete.min(summarised.max(Seq(after.0 + length))).min(step);
+        let maxima = lend()?.maxima((after, until), length)?;
+        self.known
+            .extend(maxima.into_iter().map(StretchBounds::of_maxima));
+        Ok(())
     }
 }

@@ -27,6 +27,11 @@ pub trait Visibility: Send + Sync {
     fn sees_below(&self, path: &ZnodePath) -> bool {
         self.access(path) != Access::Hidden
     }
+
+    /// Whether no znode is hidden, so that records may be counted without a look at their paths.
+    fn shows_all(&self) -> bool {
+        false
+    }
 }
 
 /// Shows everything: for the operator's own commands, which can read the file anyway.
@@ -36,6 +41,10 @@ pub struct AllVisible;
 impl Visibility for AllVisible {
     fn access(&self, _: &ZnodePath) -> Access {
         Access::Full
+    }
+
+    fn shows_all(&self) -> bool {
+        true
     }
 }
 

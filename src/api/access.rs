@@ -112,6 +112,10 @@ impl Visibility for TokenSight {
                 .iter()
                 .any(|glob| may_match_below(&glob.to_string(), path))
     }
+
+    fn shows_all(&self) -> bool {
+        self.paths.is_empty()
+    }
 }
 
 /// Characters that make a part of a glob match several names.

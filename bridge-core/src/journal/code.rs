@@ -331,7 +331,7 @@ fn bad(bytes: &[u8], what: &'static str) -> FromSqlError {
     FromSqlError::Other(Box::new(BadCode(bytes.len(), what)))
 }
 
-fn put(out: &mut impl Write, number: impl VarInt) {
+pub(super) fn put(out: &mut impl Write, number: impl VarInt) {
     out.write_varint(number).expect("there is room for every number");
 }
 
@@ -339,7 +339,7 @@ fn put_distance(out: &mut impl Write, from: u64, to: u64) {
     put(out, to.wrapping_sub(from).cast_signed());
 }
 
-fn take<T: VarInt>(bytes: &mut &[u8]) -> Option<T> {
+pub(super) fn take<T: VarInt>(bytes: &mut &[u8]) -> Option<T> {
     let (number, length) = T::decode_var(bytes)?;
     *bytes = &bytes[length..];
     Some(number)

@@ -233,13 +233,19 @@ impl Journal {
         }
         let found = look(&self.connection, round, fences.delivered, budget)?;
         let mut records = 0;
+        let mut changed = BTreeSet::new();
         for (first, then) in &found.pairs {
             if fences.stand_between(*first, *then) || is_aside(&self.connection, *first, *then)? {
                 continue;
             }
-            records += u64::from(self.fold_pair(*first, *then)?);
+            if self.fold_pair(*first, *then)? {
+                records += 1;
+                changed.extend([*first, *then]);
+            }
         }
         if records > 0 {
+            let head = self.log.head;
+            self.log.stretch.recount(&self.connection, &changed, head)?;
             self.log.holes.store(&self.connection)?;
             self.room.forget();
         }

@@ -93,30 +93,6 @@ impl Reader {
         found.map_err(|error| self.fault("looking for a position", error))
     }
 
-    /// The greatest zxid and the latest capture of the records after `after`, up to and including `until`; `None` without
-    /// records. The range must be short: it is read in one transaction.
-    ///
-    /// # Errors
-    ///
-    /// If the journal cannot be read, or its content is not valid.
-    pub fn maxima(
-        &mut self,
-        after: Seq,
-        until: Seq,
-    ) -> Result<(Option<Zxid>, Option<Timestamp>), JournalError> {
-        let (after, until) = (after.0.cast_signed(), until.0.cast_signed());
-        self.within("measuring records", |connection| {
-            let sql = "SELECT max(zxid), max(captured) FROM record WHERE seq > ?1 AND seq <= ?2";
-            let found: (Option<i64>, Option<i64>) = connection
-                .prepare_cached(sql)?
-                .query_row((after, until), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok((
-                found.0.map(|zxid| Zxid(zxid.cast_unsigned())),
-                found.1.map(Timestamp),
-            ))
-        })
-    }
-
     /// The first record after `after`, up to and including `until`, that is at a position or after it, as in
     /// [`Reader::first_at`]. The range must be short: it is read in one transaction.
     ///

@@ -9,6 +9,7 @@ use super::code::StatCode;
 use super::error::JournalError;
 use super::read::{ReadLimit, Reader};
 use super::row::op_number;
+use super::stretches;
 use crate::number::Seq;
 use crate::record::{Op, Stat};
 
@@ -24,8 +25,8 @@ const AT_ONCE: ReadLimit = ReadLimit {
 /// A finding in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `position`,
-    /// `cursors`, `aside`.
+    /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `facts`,
+    /// `position`, `cursors`, `aside`, `stretches`.
     pub subject: &'static str,
     /// The affected path, if there is one.
     pub path: Option<String>,
@@ -59,6 +60,9 @@ const FORGET: &str = "restore a copy, or give the sink's place up with 'zkbridge
 
 const UNUSED: &str =
     "no answer uses it, so nothing is lost; if there are other findings, follow their remedies";
+
+const MISCOUNTED: &str = "records are as they were, but a question about a time, a zxid or a number of changes may get a \
+     wrong answer: restore a copy, or ask with the numbers of records";
 
 /// A query that returns the rows that are wrong.
 struct IntegrityQuery {
@@ -237,6 +241,8 @@ impl Reader {
         tell("image");
         self.ask(&mut found, image_is_folded)?;
         self.ask(&mut found, image_names_the_newest)?;
+        tell("stretches");
+        self.ask(&mut found, stretches_are_summed_up)?;
         tell("records");
         self.read_all(&mut found)?;
         Ok(found)
@@ -447,6 +453,18 @@ fn image_names_the_newest(connection: &Connection, found: &mut Inspection) -> ru
         });
     }
     Ok(())
+}
+
+fn stretches_are_summed_up(connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
+    stretches::compare(connection, |(last, message)| {
+        found.add(Finding {
+            subject: "stretches",
+            path: None,
+            seq: Some(last),
+            message: message.to_owned(),
+            remedy: MISCOUNTED,
+        });
+    })
 }
 
 /// More levels than any path has.

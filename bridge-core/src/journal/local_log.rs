@@ -17,6 +17,7 @@ use super::error::JournalError;
 use super::holes::Holes;
 use super::options::Durability;
 use super::progress::{self, Origins};
+use super::stretches::OpenStretch;
 use super::tail_cache::TailCache;
 use super::writer::{Journal, TxnState, execute};
 use crate::append::RecordKind;
@@ -39,6 +40,8 @@ pub(super) struct LocalLog {
     pub(super) mode: Option<Mode>,
     /// The last record, with the open transaction.
     pub(super) head: Seq,
+    /// The stretch of the records that come next.
+    pub(super) stretch: OpenStretch,
     /// As this process has left it, with its own term.
     pub(super) end: LogEnd,
     /// The term in the file: an older one until the first batch of this process.
@@ -62,6 +65,7 @@ impl LocalLog {
             server: None,
             mode: None,
             head: tail,
+            stretch: OpenStretch::load(connection, tail)?,
             end: LogEnd { tail, term },
             stored,
             term,
@@ -75,6 +79,7 @@ impl LocalLog {
         self.origins.changed();
         self.tail_cache.rolled_back();
         self.head = self.end.tail;
+        self.stretch = OpenStretch::load(connection, self.head)?;
         self.holes = Holes::load(connection)?;
         self.rebaselined = Seq(progress::number(connection, "rebaselined")?);
         Ok(())

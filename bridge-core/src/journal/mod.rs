@@ -45,6 +45,7 @@ mod sink_progress;
 mod sink_snapshot;
 mod sink_state;
 mod size;
+mod stretches;
 mod tail_cache;
 mod wal;
 mod wal_gate;
@@ -74,6 +75,7 @@ pub use sink_progress::{
 pub use sink_snapshot::{RunPage, SinkRun};
 pub use sink_state::{Disabled, Letter, ParkedRecord, RejectedRecord};
 pub use size::Stats;
+pub use stretches::{Births, OpCount, RecordCount, StretchSummary};
 pub use writer::Journal;
 
 #[cfg(test)]

@@ -113,6 +113,10 @@ pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), Jou
                 .and_then(|()| connection.execute_batch(schema::STEPS_ABSENT)),
             _ => Ok(()),
         })
+        .and_then(|()| match format < schema::STRETCHES_SINCE {
+            true => connection.execute_batch(schema::STRETCHES_ABSENT),
+            false => Ok(()),
+        })
         .and_then(|()| match format < schema::DIGEST_SINCE {
             true => connection.execute_batch(schema::DIGEST_ABSENT),
             false => Ok(()),

@@ -139,6 +139,7 @@ impl Journal {
         }
         let ends = ends_among(&self.connection, last)?;
         let removed = remove_records(&self.connection, last)?;
+        self.log.stretch.remove_until(&self.connection, last)?;
         self.log.tail_cache.forget_until(last);
         self.log.holes.forget(&self.connection, last)?;
         if self.image.paths.retire(&self.connection, &ends, last.next())? {

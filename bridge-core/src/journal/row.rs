@@ -143,10 +143,15 @@ pub(super) const SELECT: &str = "SELECT
     LEFT JOIN value b ON b.id = iif(r.before = 2, r.retired, NULL)
     WHERE r.seq > ?1 ORDER BY r.seq LIMIT ?2";
 
-/// One record, without data.
-const SELECT_BARE: &str = "SELECT
+/// Records without data.
+const BARE: &str = "SELECT
     seq, id, op, root, path, previous, zxid, zxid_kind, fidelity, missed, superseded, ephemeral, before, before_stat,
-    retired, stat, value, changed, captured, origin, detail, txn, facts FROM record WHERE seq = ?1";
+    retired, stat, value, changed, captured, origin, detail, txn, facts FROM record WHERE";
+
+static SELECT_BARE: LazyLock<String> = LazyLock::new(|| format!("{BARE} seq = ?1"));
+
+static SELECT_BARE_BETWEEN: LazyLock<String> =
+    LazyLock::new(|| format!("{BARE} seq > ?1 AND seq <= ?2 ORDER BY seq"));
 
 const UPDATE_FOLDED: &str = "UPDATE record SET
     previous = ?2, missed = ?3, superseded = ?4, before = ?5, before_stat = ?6, retired = ?7 WHERE seq = ?1";
@@ -232,9 +237,24 @@ impl Stored {
     /// The row of a position.
     pub(super) fn find(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Stored>> {
         connection
-            .prepare_cached(SELECT_BARE)?
+            .prepare_cached(&SELECT_BARE)?
             .query_row([seq.0.cast_signed()], Stored::of_row)
             .optional()
+    }
+
+    /// Reads each record after `after`, up to and including `until`, in order, without data.
+    pub(super) fn each_between(
+        connection: &Connection,
+        after: Seq,
+        until: Seq,
+        mut take: impl FnMut(&Stored),
+    ) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(&SELECT_BARE_BETWEEN)?;
+        let mut rows = statement.query((after.0.cast_signed(), until.0.cast_signed()))?;
+        while let Some(row) = rows.next()? {
+            take(&Stored::of_row(row)?);
+        }
+        Ok(())
     }
 
     /// The fields that decide about a fold.
@@ -511,7 +531,8 @@ pub(super) fn op_number(op: Op) -> i64 {
     }
 }
 
-fn op_of_number(number: i64) -> Option<Op> {
+/// The op of a number.
+pub(super) fn op_of_number(number: i64) -> Option<Op> {
     Op::ALL.iter().copied().find(|op| op_number(*op) == number)
 }
 

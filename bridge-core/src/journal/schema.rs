@@ -8,6 +8,7 @@
 //! rejected, parked   sink, seq ── record                  what sinks set aside
 //! hole, folded                                            what was compacted: where, and into which records
 //! waypoint seq ── path                                    every 32nd record of a path
+//! stretch last ── zxid, earliest, latest, counts          the summary of each 256 records
 //! fact   id ── content                                    what no Stat has of a znode
 //! position, shadow                                        how far the history is taken, and what proves it
 //! derived key ── row                                      the state of services
@@ -24,7 +25,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 8;
+pub(super) const FORMAT: u32 = 9;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -69,7 +70,35 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 8,
         sql: WAYPOINTS,
     },
+    Migration {
+        to: 9,
+        sql: STRETCHES,
+    },
 ];
+
+/// Format 9: what is known of records together ([`super::stretches`]).
+const STRETCHES: &str = "
+CREATE TABLE stretch(
+    last INTEGER PRIMARY KEY,
+    zxid INTEGER,
+    earliest INTEGER,
+    latest INTEGER,
+    changed INTEGER,
+    born_zxid INTEGER,
+    born_changed INTEGER,
+    counts BLOB NOT NULL
+) STRICT;
+-- The records of a stretch, and those that have none.
+INSERT INTO meta(key, value) VALUES
+    ('stretch', 256), ('unsummarised', (SELECT (ifnull(max(seq), 0) + 255) / 256 * 256 FROM record));
+";
+
+/// The first format that has stretches.
+pub(super) const STRETCHES_SINCE: u32 = 9;
+
+/// For a reader of a file that has none.
+pub(super) const STRETCHES_ABSENT: &str = "CREATE TEMP TABLE stretch(
+    last INTEGER PRIMARY KEY, zxid, earliest, latest, changed, born_zxid, born_changed, counts);";
 
 /// Format 8: places to enter a long history ([`super::waypoints`]).
 const WAYPOINTS: &str = "

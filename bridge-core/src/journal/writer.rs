@@ -422,6 +422,7 @@ impl Journal {
         };
         let draft = draft(ctx);
         self.room.grew(&draft);
+        log.stretch.take(connection, &draft.stored)?;
         let named = log.tail_cache.is_wanted().then(|| Named {
             cluster: Arc::clone(&options.cluster),
             root,

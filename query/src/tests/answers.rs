@@ -337,16 +337,24 @@ fn a_position_is_found_in_a_long_journal_as_a_scan_finds_it() {
         0 => updated("/b", 2, 10 + at / 2, "x"),
         _ => updated("/a", 1, 10 + at, "x"),
     }));
-    let query = scratch.query();
-    for number in [
-        0, 1, 9, 8_191, 8_192, 8_193, 12_345, 16_384, 20_009, 20_010, 20_011,
-    ] {
-        for position in [at(number), Position::Time(Timestamp(time_of(number)))] {
-            let scanned = query.reader().unwrap().first_at(position).unwrap();
-            for _ in 0..2 {
-                assert_eq!(query.cut(position).unwrap().first, scanned, "{position:?}");
+    let check = |query: &JournalQuery| {
+        for number in [
+            0, 1, 9, 8_191, 8_192, 8_193, 12_345, 16_384, 20_009, 20_010, 20_011,
+        ] {
+            for position in [at(number), Position::Time(Timestamp(time_of(number)))] {
+                let scanned = query.reader().unwrap().first_at(position).unwrap();
+                for _ in 0..2 {
+                    assert_eq!(query.cut(position).unwrap().first, scanned, "{position:?}");
+                }
             }
         }
+    };
+    let query = scratch.query();
+    check(&query);
+    // As a journal of which an older format has written the first part, and one of an older format.
+    for sql in ["DELETE FROM stretch WHERE last < 10000", "DELETE FROM stretch"] {
+        scratch.execute(sql);
+        check(&scratch.query());
     }
     let last = query.cut(at(30_000)).unwrap();
     assert_eq!((last.first, last.seq), (None, Seq(20_000)));

@@ -237,13 +237,34 @@ fn activity_of_pages(
     counts
 }
 
-fn activity_agrees(seed: u64, caller: Caller) -> bool {
+/// The summaries of stretches that a journal has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Summaries {
+    Written,
+    /// None, as in a file of an older format.
+    Removed,
+    /// Those of other records: the control that the tests must catch.
+    Shifted,
+}
+
+fn activity_agrees(seed: u64, caller: Caller, summaries: Summaries) -> bool {
     let mut random = StdRng::seed_from_u64(seed);
-    let scratch = Scratch::with(play(&mut random));
+    let mut scratch = Scratch::new().with_stretches_of(4);
+    scratch.append(play(&mut random));
+    match summaries {
+        Summaries::Written => {}
+        Summaries::Removed => scratch.execute("DELETE FROM stretch"),
+        Summaries::Shifted => scratch.execute(
+            "UPDATE stretch SET counts = (SELECT counts FROM stretch o WHERE o.last = stretch.last + 4) WHERE last < 40",
+        ),
+    }
     let query = scratch.query();
     (1..5).all(|limit| {
         let range = a_range(&mut random);
-        let (seconds, depth) = (random.random_range(1..30), random.random_range(0..4));
+        let (seconds, depth) = (
+            random.random_range(1..30),
+            random.random_range(0..4_usize).saturating_sub(1),
+        );
         let grouping = Grouping {
             every: Duration::from_secs(seconds),
             depth,
@@ -256,13 +277,65 @@ fn activity_agrees(seed: u64, caller: Caller) -> bool {
 #[test]
 fn the_activity_of_any_range_is_that_of_the_model_whatever_the_pages() {
     for seed in 0..SEEDS {
-        assert!(activity_agrees(seed, Caller::Careful), "seed {seed}");
+        for summaries in [Summaries::Written, Summaries::Removed] {
+            let agrees = activity_agrees(seed, Caller::Careful, summaries);
+            assert!(agrees, "seed {seed}: {summaries:?}");
+        }
     }
 }
 
 #[test]
+fn a_summary_that_counts_other_records_is_caught() {
+    assert!((0..SEEDS).any(|seed| !activity_agrees(seed, Caller::Careful, Summaries::Shifted)));
+}
+
+#[test]
+fn whole_stretches_are_counted_without_a_look_at_their_records_and_name_their_gaps() {
+    let mut scratch = Scratch::new().with_stretches_of(8);
+    scratch.append([created("/a", 1, "x")]);
+    scratch.append((2..=20).map(|zxid| updated_over("/a", 1, zxid, "y", &[zxid - 1])));
+    scratch.append([super::scratch::gap(20)]);
+    scratch.append((22..=80).map(|zxid| updated_over("/a", 1, zxid, "y", &[])));
+    let query = scratch.query();
+    let grouping = Grouping {
+        every: Duration::from_secs(1_000_000),
+        depth: 0,
+    };
+    let range = Range {
+        after: Seq(3),
+        until: Seq(77),
+    };
+    let counted = |selection: &Selection| {
+        let page = query.activity(range, selection, grouping, 9).unwrap();
+        assert_eq!(page.next, None);
+        let gaps: Vec<Seq> = page.gaps.iter().map(|mark| mark.seq).collect();
+        assert_eq!(gaps, [Seq(21)]);
+        let mut all = ActivityCounts::default();
+        page.counts.values().for_each(|counts| all.add(counts));
+        (page.scanned, all.of(Op::Update), all.of(Op::GapBegin), all.missed)
+    };
+    // 4 to 8 and 73 to 77 are parts of stretches.
+    assert_eq!(counted(&Selection::default()), (10, 73, 1, 17));
+    let of_ops = |ops: &[Op]| Selection {
+        ops: ops.to_vec(),
+        ..Selection::default()
+    };
+    assert_eq!(counted(&of_ops(&[Op::GapBegin])), (10, 0, 1, 0));
+    assert_eq!(counted(&of_ops(&[Op::Delete])), (10, 0, 0, 0));
+    let of_znodes = Selection {
+        paths: vec![crate::PathPattern::parse("/").unwrap()],
+        ..Selection::default()
+    };
+    assert_eq!(
+        counted(&of_znodes),
+        (10, 73, 0, 17),
+        "control records are of no path"
+    );
+}
+
+#[test]
 fn a_caller_that_replaces_counts_instead_of_adding_them_is_caught() {
-    assert!((0..SEEDS).any(|seed| !activity_agrees(seed, Caller::Careless)));
+    assert!((0..SEEDS).any(|seed| !activity_agrees(seed, Caller::Careless, Summaries::Written)));
 }
 
 #[test]

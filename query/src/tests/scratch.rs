@@ -24,14 +24,34 @@ pub struct Scratch {
     pub journal: Journal,
 }
 
+fn options() -> JournalOptions {
+    JournalOptions {
+        retention: Horizon::For(Span::secs(60)),
+        ..JournalOptions::new("main")
+    }
+}
+
 impl Scratch {
     pub fn new() -> Scratch {
         let folder = tempfile::tempdir().unwrap();
-        let options = JournalOptions {
-            retention: Horizon::For(Span::secs(60)),
-            ..JournalOptions::new("main")
-        };
-        let journal = Journal::open(&folder.path().join("main.journal"), &options).unwrap();
+        let journal = Journal::open(&folder.path().join("main.journal"), &options()).unwrap();
+        Scratch { folder, journal }
+    }
+
+    /// The same with shorter stretches, so that short histories have some. Before the first record.
+    pub fn with_stretches_of(self, records: u64) -> Scratch {
+        let Scratch { folder, journal } = self;
+        drop(journal);
+        let file = folder.path().join("main.journal");
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        connection
+            .execute(
+                "UPDATE meta SET value = ?1 WHERE key = 'stretch'",
+                [records.cast_signed()],
+            )
+            .unwrap();
+        drop(connection);
+        let journal = Journal::open(&file, &options()).unwrap();
         Scratch { folder, journal }
     }
 

@@ -118,7 +118,7 @@ struct Trial {
 
 impl Trial {
     fn new(seed: u64, reads: Reads) -> Trial {
-        let mut scratch = compacting();
+        let mut scratch = compacting().with_stretches_of(8);
         scratch.options.durability = Durability::ProcessCrash;
         scratch.options.retention = Horizon::For(Span::secs(60));
         let mut journal = scratch.open();

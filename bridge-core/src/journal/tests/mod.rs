@@ -20,6 +20,7 @@ mod renames;
 mod scratch;
 mod sink_snapshot;
 mod sinks;
+mod stretches;
 mod tail_cache;
 mod terms;
 mod wal;

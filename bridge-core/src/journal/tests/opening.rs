@@ -374,7 +374,11 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 }
 
 /// Removes the tables and columns that were added after each format, the newest first.
-const STEPS_BACK: [(u32, &str); 7] = [
+const STEPS_BACK: [(u32, &str); 8] = [
+    (
+        8,
+        "DROP TABLE stretch; DELETE FROM meta WHERE key IN ('stretch', 'unsummarised');",
+    ),
     (7, "DROP TABLE waypoint; ALTER TABLE image DROP COLUMN steps;"),
     (
         6,

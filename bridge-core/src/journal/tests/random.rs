@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::scratch::*;
+use super::stretches::first_wrong_stretch;
 use super::waypoints::first_sparse_path;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
@@ -68,7 +69,7 @@ fn random_histories_read_as_the_model_says() {
 impl Trial {
     fn new(seed: u64) -> Trial {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::new().with_stretches_of(8);
         scratch.options.retention = Horizon::For(Span::secs(60));
         // Synchronising proves nothing here and takes most of the time.
         scratch.options.durability = Durability::ProcessCrash;
@@ -317,6 +318,7 @@ impl Trial {
             "SELECT count(*) FROM waypoint w LEFT JOIN record r ON r.seq = w.seq WHERE r.path IS NOT w.path";
         assert_eq!(count(stray), 0, "waypoints that are no records of their paths");
         assert_eq!(first_sparse_path(&self.journal.connection), None);
+        assert_eq!(first_wrong_stretch(&self.journal.connection), None);
         assert_eq!(
             count("SELECT count(*) FROM image"),
             count("SELECT count(*) FROM path")

@@ -50,6 +50,19 @@ impl Scratch {
         Reader::open(&self.file()).unwrap()
     }
 
+    /// The same with shorter stretches, so that short histories have some. Before the first record.
+    pub fn with_stretches_of(self, records: u64) -> Scratch {
+        drop(self.open());
+        let connection = rusqlite::Connection::open(self.file()).unwrap();
+        connection
+            .execute(
+                "UPDATE meta SET value = ?1 WHERE key = 'stretch'",
+                [records.cast_signed()],
+            )
+            .unwrap();
+        self
+    }
+
     /// All records that are durable.
     pub fn records(&self) -> Vec<Arc<Record>> {
         self.reader().read(Seq::ZERO, ALL).unwrap()

@@ -131,8 +131,11 @@ fn a_journal_of_the_format_before_is_read_without_waypoints_and_gets_them_for_ne
     let scratch = Scratch::new();
     interleaved(&scratch, 2 * u64::from(EVERY));
     let old = Connection::open(scratch.file()).unwrap();
-    old.execute_batch("DROP TABLE waypoint; ALTER TABLE image DROP COLUMN steps; PRAGMA user_version = 7;")
-        .unwrap();
+    old.execute_batch(
+        "DROP TABLE stretch; DELETE FROM meta WHERE key IN ('stretch', 'unsummarised'); \
+         DROP TABLE waypoint; ALTER TABLE image DROP COLUMN steps; PRAGMA user_version = 7;",
+    )
+    .unwrap();
     old.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(old);
 
