@@ -21,6 +21,8 @@ enum Layer {
     Query,
     /// `services`: conventions of registries, elections and locks
     Services,
+    /// `subprocess`: commands that sinks run
+    Subprocess,
     /// `transactions`: ZooKeeper's own formats
     Transactions,
     /// `examples/*`: crates that documents show
@@ -52,6 +54,7 @@ impl Layer {
             "config" => Some(Layer::Config),
             "query" => Some(Layer::Query),
             "services" => Some(Layer::Services),
+            "subprocess" => Some(Layer::Subprocess),
             "transactions" => Some(Layer::Transactions),
             "benches" => Some(Layer::Bench),
             _ if text.starts_with("connectors/") => Some(Layer::Connector),
@@ -87,15 +90,18 @@ impl Layer {
             (Layer::Chaos, other) => matches!(other, Layer::Servers | Layer::Judge),
             // The demo reads the topic as a consumer in Rust does, with the product's record.
             (Layer::Demo, other) => matches!(other, Layer::Core | Layer::Connector | Layer::Servers),
-            (Layer::Simulator | Layer::Example | Layer::Query | Layer::Services, other) => {
-                other == Layer::Core
-            }
+            (
+                Layer::Simulator | Layer::Example | Layer::Query | Layer::Services | Layer::Subprocess,
+                other,
+            ) => other == Layer::Core,
             (Layer::Connector, Layer::Servers) => is_for_tests,
             // Its integration tests use its own feature for tests.
             (Layer::Transactions, other) => {
                 is_for_tests && matches!(other, Layer::Servers | Layer::Transactions)
             }
-            (Layer::Connector, other) => matches!(other, Layer::Core | Layer::Transactions),
+            (Layer::Connector, other) => {
+                matches!(other, Layer::Core | Layer::Subprocess | Layer::Transactions)
+            }
             (Layer::Config, other) => matches!(other, Layer::Core | Layer::Connector | Layer::Services),
             // Its tests judge the program from outside, on real servers.
             (Layer::Command, Layer::Servers | Layer::Judge | Layer::Chaos) => is_for_tests,
@@ -233,6 +239,8 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     check("query", "config", Value::Null, Some("must not depend"));
     check("connectors/kafka", "query", Value::Null, Some("must not depend"));
     check("connectors/zookeeper", "transactions", Value::Null, None);
+    check("connectors/exec", "subprocess", Value::Null, None);
+    check("config", "subprocess", Value::Null, Some("must not depend"));
     check(
         "transactions",
         "bridge-core",
