@@ -59,8 +59,10 @@ pub(crate) struct HoleFill<'a> {
     /// The epoch of the leader; nothing later is returned.
     epoch: u32,
     applied: Vec<i64>,
-    /// Whether the history has the tree, or none could be had.
-    is_last_try: bool,
+    /// Whether the history has the tree.
+    has_tree: bool,
+    /// Where no tree could be had. Another server's log can lead to a later place.
+    without_tree_at: Option<i64>,
 }
 
 impl<'a> HoleFill<'a> {
@@ -88,7 +90,8 @@ impl<'a> HoleFill<'a> {
             history,
             epoch,
             applied: Vec::new(),
-            is_last_try: false,
+            has_tree: false,
+            without_tree_at: None,
         };
         fill.history.end_with_epoch(epoch);
         fill.applied(applied);
@@ -108,12 +111,15 @@ impl<'a> HoleFill<'a> {
     /// If a log cannot be read.
     pub(crate) fn next(&mut self) -> Result<Vec<Transaction>, FillError> {
         let taken = poll(&mut self.history)?;
-        if !taken.is_empty() || self.is_last_try || self.history.hole().is_none() {
+        if !taken.is_empty() || self.has_tree || self.history.hole().is_none() {
             return Ok(taken);
         }
         // The first transaction of an epoch: the tree shows whether the epoch before it ended with the one before it.
-        self.is_last_try = true;
         let reached = self.history.position();
+        if self.without_tree_at == Some(reached.zxid) {
+            return Ok(taken);
+        }
+        self.without_tree_at = Some(reached.zxid);
         let at = HistoryPosition {
             zxid: Zxid(reached.zxid.cast_unsigned()),
             payload_crc: reached.payload_crc,
@@ -124,6 +130,7 @@ impl<'a> HoleFill<'a> {
         };
         history.end_with_epoch(self.epoch);
         self.history = history;
+        self.has_tree = true;
         Ok(poll(&mut self.history)?)
     }
 
@@ -289,6 +296,32 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(refused.contains("No such file"), "{refused}");
+    }
+
+    #[test]
+    fn a_hole_that_another_server_fills_takes_nothing_from_the_begin_of_a_later_epoch() {
+        let zxids = [FIRST + 1, FIRST + 2, FIRST + 3, FIRST + 4, SECOND + 1, SECOND + 2];
+        let all = proved(&zxids);
+        let (holed, slow) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let position = at(&all[1]);
+        // The server began with the second transaction, and no tree leads to it.
+        write(holed.path(), &[all[1].clone(), all[3].clone()]);
+        let folders = [holed.path(), slow.path()].map(LogFolder::new);
+        let sources = Sources {
+            folders: &folders,
+            stage_folder: holed.path(),
+            is_stopped: &|| false,
+        };
+        let mut fill = HoleFill::begin(sources, &position, 2, &[FIRST + 4, SECOND + 2]).unwrap();
+        assert_eq!(fill.next().unwrap(), []);
+        write(slow.path(), &all);
+        let mut found = Vec::new();
+        while let taken = fill.next().unwrap()
+            && !taken.is_empty()
+        {
+            found.extend(taken.iter().map(|one| one.zxid));
+        }
+        assert_eq!(found, zxids[2..]);
     }
 
     #[test]

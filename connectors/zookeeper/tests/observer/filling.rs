@@ -113,6 +113,23 @@ async fn logs_that_lack_the_rest_are_read_twice_at_most_and_the_tree_is_taken_th
 }
 
 #[tokio::test]
+async fn logs_that_cannot_be_read_on_after_some_progress_are_tried_once_more() {
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_log(home.path(), &history(AT..=LAST));
+    // Another transaction than the second one that follows the position: found once the first log has passed it.
+    let bytes = testing::payload(&create(AT + 2, "/other"));
+    write_log(other.path(), &[Transaction::decode(&bytes).unwrap()]);
+    let leader = Leader::start(vec![refused(AT), refused(AT + 2), taken(AT + 2)]);
+    let folders = [home.path(), other.path()].map(Path::to_owned).to_vec();
+    let mut player = Player::run_beside_logs(leader.options(), NO_CLIENT_PORT, position(), folders);
+    player.until("a stage", |seen| seen.ups == 2).await;
+    let seen = player.end().await;
+    leader.has_played(3).await;
+    assert_eq!(seen.kinds(), [SyncKind::Diff, SyncKind::Snapshot]);
+    assert_eq!((seen.transactions.len(), seen.staged.len()), (2, 1));
+}
+
+#[tokio::test]
 async fn without_logs_with_the_position_or_with_damaged_ones_the_tree_is_taken_at_once() {
     let check = |home: tempfile::TempDir| async move {
         let leader = Leader::start(vec![refused(AT), taken(AT)]);

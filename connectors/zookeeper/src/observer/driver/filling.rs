@@ -4,7 +4,7 @@
 //! The connection is closed before the tree, so that the leader does not send it. The machine hears of a connection whose
 //! history follows its position, and gets it from the logs; then the leader is asked again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bridge_core::committed::{HistoryPosition, SyncAnswer, SyncKind};
 use bridge_core::record::Mode;
@@ -34,15 +34,13 @@ pub(in crate::observer) struct RefusedTree {
     pub zxid: i64,
 }
 
-/// What the logs had.
+/// What the logs had so far.
 struct Filled {
     transactions: u64,
     last: i64,
-    /// Why no more was in them.
-    reason: String,
 }
 
-/// Why they had nothing, or the connection ends.
+/// Why they have no more, or the connection ends.
 enum Unfilled {
     Stop(Stop),
     Reason(String),
@@ -92,25 +90,14 @@ impl Driver {
     pub(super) async fn fill(&mut self, refused: RefusedTree) -> Stop {
         self.fills += 1;
         let began = Instant::now();
-        let stop = match self.fill_from_logs(refused).await {
-            Ok(filled) => {
-                let from = format!("0x{:016x}", refused.after.zxid.0);
-                let to = format!("0x{:016x}", filled.last);
-                tracing::info!(
-                    transactions = filled.transactions,
-                    from,
-                    to,
-                    took = ?began.elapsed(),
-                    "transaction logs have filled what the leader no longer has in memory"
-                );
-                if filled.last < refused.zxid {
-                    self.cannot_fill(refused, &filled.reason, filled.transactions > 0);
-                }
-                Stop::Filled
-            }
-            Err(Unfilled::Stop(stop)) => stop,
-            Err(Unfilled::Reason(reason)) => {
-                self.cannot_fill(refused, &reason, false);
+        let mut filled = Filled {
+            transactions: 0,
+            last: refused.after.zxid.0.cast_signed(),
+        };
+        let stop = match self.fill_from_logs(refused, &mut filled).await {
+            Unfilled::Stop(stop) => stop,
+            Unfilled::Reason(reason) => {
+                self.filled(refused, &filled, &reason, began.elapsed());
                 Stop::Filled
             }
         };
@@ -120,21 +107,46 @@ impl Driver {
         }
     }
 
-    /// Says why there will be a gap. After some progress the leader may still have the rest.
-    fn cannot_fill(&mut self, refused: RefusedTree, reason: &str, has_progress: bool) {
-        if !has_progress {
+    /// Says what was filled, and why there may be a gap. After some progress the leader may still have the rest.
+    fn filled(&mut self, refused: RefusedTree, filled: &Filled, reason: &str, took: Duration) {
+        let from = format!("0x{:016x}", refused.after.zxid.0);
+        let to = format!("0x{:016x}", filled.last);
+        let transactions = filled.transactions;
+        if transactions > 0 {
+            tracing::info!(
+                transactions,
+                from,
+                to,
+                ?took,
+                "transaction logs have filled what the leader no longer has in memory"
+            );
+        } else {
             self.fills = FILLS_MAX;
         }
-        tracing::warn!(
-            position = format!("0x{:016x}", refused.after.zxid.0),
-            leader = format!("0x{:016x}", refused.zxid),
-            reason,
-            "transaction logs do not have everything that the leader no longer has in memory; if it has not got the rest, \
-             its tree is compared, in a gap"
-        );
+        if filled.last < refused.zxid {
+            tracing::warn!(
+                position = to,
+                leader = format!("0x{:016x}", refused.zxid),
+                reason,
+                "transaction logs do not have everything that the leader no longer has in memory; if it has not got the \
+                 rest, its tree is compared, in a gap"
+            );
+        }
     }
 
-    async fn fill_from_logs(&mut self, refused: RefusedTree) -> Result<Filled, Unfilled> {
+    /// Reports what logs have, until they have no more.
+    async fn fill_from_logs(&mut self, refused: RefusedTree, filled: &mut Filled) -> Unfilled {
+        match self.report_from_logs(refused, filled).await {
+            Ok(reason) => Unfilled::Reason(reason),
+            Err(unfilled) => unfilled,
+        }
+    }
+
+    async fn report_from_logs(
+        &mut self,
+        refused: RefusedTree,
+        filled: &mut Filled,
+    ) -> Result<String, Unfilled> {
         let config = self.source.config.clone();
         let directories = config.txnlog.iter().flat_map(|options| &options.directories);
         let folders: Vec<LogFolder> = directories.map(|path| LogFolder::new(path)).collect();
@@ -156,11 +168,6 @@ impl Driver {
         self.send(SourceEvent::Mode(Some(Mode::Txnlog))).await?;
         self.measures
             .follow(config.txnlog.as_ref().map(|options| options.named().into()));
-        let mut filled = Filled {
-            transactions: 0,
-            last: refused.after.zxid.0.cast_signed(),
-            reason: String::new(),
-        };
         loop {
             self.check_wanted()?;
             let mut taken = fill.next()?;
@@ -171,8 +178,7 @@ impl Driver {
                 taken = fill.next()?;
             }
             let Some(last) = taken.last().map(|last| last.zxid) else {
-                filled.reason = fill.reason();
-                return Ok(filled);
+                return Ok(fill.reason());
             };
             let is_first = filled.transactions == 0;
             filled.transactions += taken.len() as u64;
