@@ -20,6 +20,9 @@ use crate::visibility::Access;
 /// Records of one path read in one step. Each costs a look-up of its own and may bring two values.
 pub(crate) const STEP_VERSIONS: usize = 100;
 
+/// Records read in the first step of a page, while the size of the path's values is unknown.
+const FIRST_STEP_VERSIONS: usize = 4;
+
 /// One record of a znode.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Version {
@@ -44,7 +47,8 @@ pub struct HistoryPage {
 
 impl JournalQuery {
     /// The versions of a znode from `from` on (the `next` of an earlier page) or from the newest, at most `limit`
-    /// ([`PAGE_MAX`] at most). `None`: the journal knows nothing of the path.
+    /// ([`PAGE_MAX`] at most). A page whose values have `PAGE_BYTES_MAX` or more ends early, with its `next`. `None`:
+    /// the journal knows nothing of the path.
     ///
     /// # Errors
     ///
@@ -63,11 +67,15 @@ impl JournalQuery {
             is_cut: false,
             unchanged: None,
         };
+        let (mut bytes, mut step) = (0, FIRST_STEP_VERSIONS);
         loop {
-            let step = STEP_VERSIONS.min(limit - page.versions.len());
-            let Some(read) = self.reader()?.history(path, page.next, step)? else {
+            let step_limit = step.min(limit - page.versions.len());
+            let Some(read) = self.reader()?.history(path, page.next, step_limit)? else {
                 return Ok(None);
             };
+            let sizes = read.records.iter().map(|record| bytes_of(record));
+            let largest = sizes.clone().max().unwrap_or_default();
+            bytes += sizes.sum::<usize>();
             page.versions.extend(read.records.iter().filter_map(|record| {
                 Some(Version {
                     compacted: read.compacted.get(&record.seq).copied(),
@@ -76,9 +84,10 @@ impl JournalQuery {
             }));
             page.next = read.next;
             page.is_cut = read.is_cut;
-            if page.next.is_none() || page.versions.len() >= limit {
+            if page.next.is_none() || page.versions.len() >= limit || bytes >= PAGE_BYTES_MAX {
                 break;
             }
+            step = ((PAGE_BYTES_MAX - bytes) / largest.max(1)).clamp(1, STEP_VERSIONS);
         }
         if page.versions.is_empty() {
             page.unchanged = self.unchanged(path)?;

@@ -8,6 +8,7 @@ use bridge_core::record::{Op, Record};
 use bridge_core::testing::a_record;
 
 use super::scratch::{Scratch, created, deleted, gap, path, updated};
+use crate::changes::{PAGE_BYTES_MAX, bytes_of};
 use crate::{Follower, PathPattern, Range, SCAN_MAX, Selection};
 
 fn all(tail: Seq) -> Range {
@@ -141,6 +142,29 @@ fn pages_of_a_history_hold_each_version_once_the_newest_first() {
         assert_eq!(found, [9, 7, 4, 1], "{limit}");
     }
     assert_eq!(query.history(&path("/none"), None, 10).unwrap(), None);
+}
+
+#[test]
+fn a_page_of_a_history_of_large_values_ends_within_its_bytes_and_goes_on() {
+    let value = "v".repeat(300 << 10);
+    let updates = (2..=40).map(|zxid| updated("/a", 1, zxid, &value));
+    let scratch = Scratch::with([created("/a", 1, &value)].into_iter().chain(updates));
+    let query = scratch.query();
+    let (mut found, mut from, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = query.history(&path("/a"), from, 40).unwrap().unwrap();
+        let sizes = page.versions.iter().map(|version| bytes_of(&version.record));
+        let largest = sizes.clone().max().unwrap();
+        assert!(sizes.sum::<usize>() < PAGE_BYTES_MAX + largest);
+        found.extend(seqs(page.versions.iter().map(|version| &version.record)));
+        pages += 1;
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, (1..=40).rev().collect::<Vec<_>>());
+    assert!(pages > 1);
 }
 
 #[test]
