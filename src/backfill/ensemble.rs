@@ -31,7 +31,7 @@ const DEPTH_STEP: usize = 100;
 
 /// The result of the search.
 #[derive(Debug, PartialEq)]
-enum Comparison {
+enum EnsembleMatch {
     /// Both have a state.
     Same,
     /// The history lacks the states of the journal that it would have; this is the first.
@@ -56,13 +56,13 @@ pub(super) fn check_ensemble(
     let mut past = Reader::open(file)?;
     let mut reader = journal.reader()?;
     let message = match compare(&mut past, &mut reader, is_captured, to)? {
-        Comparison::Same => return Ok(()),
-        Comparison::Other(path, stat) => format!(
+        EnsembleMatch::Same => return Ok(()),
+        EnsembleMatch::Other(path, stat) => format!(
             "the files are those of another ensemble: the journal has {path} as written at {}, and they do not\n\
              help: name folders of servers of the ensemble of source '{}'",
             stat.mzxid, source.name
         ),
-        Comparison::Nothing { records } => format!(
+        EnsembleMatch::Nothing { records } => format!(
             "nothing shows that the files are of the ensemble of source '{}': none of {records} records of the journal has \
              a znode that was written up to {to}, the last transaction in the files\n\
              help: write a znode below the roots while the bridge runs, then run the command again",
@@ -77,7 +77,7 @@ fn compare(
     journal: &mut Reader,
     is_captured: impl Fn(&ZnodePath) -> bool,
     to: Zxid,
-) -> Result<Comparison, JournalError> {
+) -> Result<EnsembleMatch, JournalError> {
     let mut after = Seq(journal.oldest()?.map_or(0, |first| first.0.saturating_sub(1)));
     let (mut records, mut other) = (0, None);
     for _ in 0..SAMPLES_MAX {
@@ -91,7 +91,7 @@ fn compare(
             };
             for stat in states_of(record).filter(|stat| is_evidence(stat, to)) {
                 match has_version(past, path, &stat)? {
-                    Some(true) => return Ok(Comparison::Same),
+                    Some(true) => return Ok(EnsembleMatch::Same),
                     Some(false) => other = other.or_else(|| Some((path.clone(), stat))),
                     None => {}
                 }
@@ -99,8 +99,8 @@ fn compare(
         }
     }
     Ok(match other {
-        Some((path, stat)) => Comparison::Other(path, stat),
-        None => Comparison::Nothing { records },
+        Some((path, stat)) => EnsembleMatch::Other(path, stat),
+        None => EnsembleMatch::Nothing { records },
     })
 }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     /// The comparison of a history up to zxid 20 with a journal, whose first records retention may have removed.
-    fn compared(past: Vec<Append>, journal: Vec<Append>) -> Comparison {
+    fn compared(past: Vec<Append>, journal: Vec<Append>) -> EnsembleMatch {
         let folder = tempfile::tempdir().unwrap();
         let mut readers = [("main.history", past), ("main.journal", journal)].map(|(name, appends)| {
             let file = folder.path().join(name);
@@ -207,15 +207,15 @@ mod tests {
     #[test]
     fn a_history_is_taken_only_where_a_state_of_the_journal_is_in_it() {
         let past = || vec![written("/app/a", 10, 0), written("/app/b", 11, 0)];
-        let other = |found: Comparison| match found {
-            Comparison::Other(path, stat) => (path.to_string(), stat.mzxid.0),
+        let other = |found: EnsembleMatch| match found {
+            EnsembleMatch::Other(path, stat) => (path.to_string(), stat.mzxid.0),
             found => panic!("{found:?}"),
         };
         let check = |journal: Vec<Append>| compared(past(), journal);
-        assert_eq!(check(vec![written("/app/a", 10, 0)]), Comparison::Same);
+        assert_eq!(check(vec![written("/app/a", 10, 0)]), EnsembleMatch::Same);
         // A znode that the roots exclude now may be missing.
         let excluded = vec![written("/app/x", 9, 0), written("/app/b", 11, 0)];
-        assert_eq!(check(excluded), Comparison::Same);
+        assert_eq!(check(excluded), EnsembleMatch::Same);
         // The same number and another clock.
         let found = other(check(vec![written("/app/a", 10, 5)]));
         assert_eq!(found, ("/app/a".to_owned(), 10));
@@ -227,7 +227,7 @@ mod tests {
     fn a_journal_without_a_state_that_the_files_would_have_proves_nothing() {
         let nothing = |journal: Vec<Append>, records| {
             let past = vec![written("/app/a", 10, 0), written("/other", 11, 0)];
-            assert_eq!(compared(past, journal), Comparison::Nothing { records });
+            assert_eq!(compared(past, journal), EnsembleMatch::Nothing { records });
         };
         nothing(vec![], 0);
         // After the end of the files, outside of the roots, and as every new server has it.
@@ -242,6 +242,6 @@ mod tests {
         let others = (0..2_500).map(|at| written(&format!("/x/{at}"), 30 + at, 0));
         let mut journal: Vec<Append> = others.collect();
         journal.extend([written("/app/a", 10, 0), deleted("/app/a", 3_000)]);
-        assert_eq!(compared(past, journal), Comparison::Same);
+        assert_eq!(compared(past, journal), EnsembleMatch::Same);
     }
 }

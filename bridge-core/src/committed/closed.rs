@@ -134,7 +134,7 @@ enum Sought {
 }
 
 /// A znode of which the children are read.
-struct Listing {
+struct SoughtChildren {
     parent: ZnodePath,
     /// The children that its Stat counts.
     children: i32,
@@ -144,9 +144,9 @@ struct Listing {
     is_last: bool,
 }
 
-impl Listing {
-    fn new(parent: ZnodePath, children: i32) -> Listing {
-        Listing {
+impl SoughtChildren {
+    fn new(parent: ZnodePath, children: i32) -> SoughtChildren {
+        SoughtChildren {
             parent,
             children,
             listed: 0,
@@ -217,10 +217,10 @@ impl Owners {
     }
 
     /// Takes a znode; returns the listing of its children, if it has some.
-    fn visit(&mut self, path: ZnodePath, node: &Node, sought: Sought) -> Option<Listing> {
+    fn visit(&mut self, path: ZnodePath, node: &Node, sought: Sought) -> Option<SoughtChildren> {
         let stat = node.stat?;
         if !stat.is_ephemeral() {
-            return (stat.num_children > 0).then(|| Listing::new(path, stat.num_children));
+            return (stat.num_children > 0).then(|| SoughtChildren::new(path, stat.num_children));
         }
         let owner = stat.ephemeral_owner;
         if !matches!(sought, Sought::Of(session) if session != owner) {
