@@ -188,7 +188,11 @@ impl JournalQuery {
                 let tail = self.tail()?;
                 (seq > tail).then_some(Doubt::PastTail { seq, tail })
             }
-            Position::Time(time) => (time > now).then_some(Doubt::Future(time)),
+            Position::Time(time) if time > now => Some(Doubt::Future(time)),
+            Position::Time(time) => {
+                let end = self.watched_until.filter(|until| time > *until);
+                end.map(Doubt::NotWatched)
+            }
             // The records themselves say how far the journal has come.
             Position::Zxid(_) => None,
         })

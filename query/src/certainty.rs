@@ -130,6 +130,8 @@ pub enum Doubt {
     },
     /// The moment is in the future.
     Future(Timestamp),
+    /// No bridge captures, and the moment is after the last record.
+    NotWatched(Timestamp),
     /// The watch of a root was down.
     InGap {
         /// The root.
@@ -190,7 +192,9 @@ impl Doubt {
             | Doubt::FirstKept(_)
             | Doubt::NotListed(_)
             | Doubt::EmptyJournal => Certainty::Removed,
-            Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) => Certainty::Beyond,
+            Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) | Doubt::NotWatched(_) => {
+                Certainty::Beyond
+            }
         }
     }
 }
@@ -257,6 +261,10 @@ impl fmt::Display for Doubt {
                 "the last record of the journal is {tail}: there is no record {seq} yet"
             ),
             Doubt::Future(time) => write!(f, "{time} is still to come"),
+            Doubt::NotWatched(until) => write!(
+                f,
+                "no bridge captures now, and the last record is of {until}: later changes are not known"
+            ),
             Doubt::InGap {
                 root,
                 begin,

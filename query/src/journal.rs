@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bridge_core::journal::{Overview, Position, SinkCursor};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Record;
+use bridge_core::record::{Record, Timestamp};
 
 use crate::error::QueryError;
 use crate::past::Past;
@@ -22,6 +22,8 @@ pub struct JournalQuery {
     source: Arc<str>,
     pool: Arc<ReaderPool>,
     stretches: Arc<Mutex<Stretches>>,
+    /// Nothing is known of a later time; `None` while a bridge writes the journal.
+    pub(crate) watched_until: Option<Timestamp>,
     /// The time before the journal.
     pub(crate) past: Option<Arc<Past>>,
     visibility: Arc<dyn Visibility>,
@@ -49,6 +51,7 @@ impl JournalQuery {
             source,
             pool: Arc::new(pool),
             stretches: Arc::default(),
+            watched_until: None,
             past: Past::beside(file).map(Arc::new),
             visibility: Arc::new(AllVisible),
         })
@@ -57,6 +60,20 @@ impl JournalQuery {
     /// The same journal for a caller who may see less.
     pub fn with_visibility(self, visibility: Arc<dyn Visibility>) -> JournalQuery {
         JournalQuery { visibility, ..self }
+    }
+
+    /// The same journal while no bridge captures: nothing is known of the time after its last record.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn with_end_of_watch(self) -> Result<JournalQuery, QueryError> {
+        let tail = self.tail()?;
+        let last = self.record(tail)?.map(|record| record.time.captured);
+        Ok(JournalQuery {
+            watched_until: last,
+            ..self
+        })
     }
 
     /// The name of the source.

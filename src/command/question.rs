@@ -1,6 +1,7 @@
 //! Shared by the commands that ask about a moment or a range: their journal, how pages become one document, and the
 //! words for what is not certain.
 
+use bridge_config::SourceConfig;
 use bridge_console::Style;
 use bridge_console::text::{escaped, size};
 use bridge_core::path::ZnodePath;
@@ -8,8 +9,10 @@ use bridge_query::answer::{AnswerList, Moment};
 use bridge_query::{AsOfValue, Certainty, Doubt, JournalQuery};
 use clap::Args;
 
+use super::serving;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
+use crate::operator::{Journals, ask_status};
 use crate::terminal::{Tone, broken, to_the_second};
 
 /// Items that a command prints unless `-n` gives another number.
@@ -47,8 +50,28 @@ impl QuestionFlags {
             );
             return Err(Failure::new(Exit::Configuration, message));
         }
-        let (_, journal) = opened.pop().expect("there is at least one");
-        Ok(journal)
+        let (source, journal) = opened.pop().expect("there is at least one");
+        watched(&journals, source, journal)
+    }
+}
+
+/// The same journal, which knows whether a bridge captures its source now. Where that cannot be asked, it is taken for
+/// captured.
+pub fn watched(
+    journals: &Journals,
+    source: &SourceConfig,
+    journal: JournalQuery,
+) -> Result<JournalQuery, Failure> {
+    let Ok(status) = serving::block_on(ask_status(&journals.config().data_dir)) else {
+        return Ok(journal);
+    };
+    let is_live = status.is_some_and(|status| {
+        let mut sources = status.sources.iter();
+        sources.any(|known| *known.source == *source.name && known.state == "live")
+    });
+    match is_live {
+        true => Ok(journal),
+        false => Ok(journal.with_end_of_watch()?),
     }
 }
 

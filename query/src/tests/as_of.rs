@@ -11,7 +11,7 @@ use bridge_core::testing::a_record;
 
 use super::scratch::{Scratch, created, deleted, path, time_of, updated, updated_over};
 use crate::as_of::AsOfQuery;
-use crate::{AsOfValue, Certainty};
+use crate::{AsOfValue, Certainty, Doubt, JournalQuery};
 
 fn at(zxid: u64) -> Position {
     Position::Zxid(Zxid(zxid))
@@ -304,4 +304,28 @@ fn the_state_before_the_first_kept_record_is_known_from_that_record() {
     }
     assert_eq!(value_at(at(9)).certainty, Certainty::Removed);
     assert_eq!(said(&value_at(at(100))), (Some(true), Some("two".into()), false));
+}
+
+#[test]
+fn nothing_is_certain_after_the_last_record_of_a_bridge_that_captures_no_more() {
+    let scratch = Scratch::with([created("/a", 1, "1"), updated("/a", 1, 2, "2")]);
+    let watched = scratch.query();
+    let stopped = scratch.query().with_end_of_watch().unwrap();
+    let now = Timestamp(time_of(100));
+    let at = |query: &JournalQuery, zxid| {
+        let time = Position::Time(Timestamp(time_of(zxid)));
+        query.as_of(&path("/a"), time, now).unwrap().unwrap()
+    };
+    for zxid in [1, 2] {
+        assert_eq!(at(&stopped, zxid), at(&watched, zxid));
+    }
+    // The control: while a bridge captures, nothing has happened since.
+    assert_eq!(at(&watched, 3).certainty, Certainty::Exact);
+    let beyond = at(&stopped, 3);
+    assert_eq!(beyond.certainty, Certainty::Beyond);
+    assert_eq!(beyond.doubts, [Doubt::NotWatched(Timestamp(time_of(2)))]);
+    let moment = stopped
+        .moment(Some(Position::Time(Timestamp(time_of(3)))), now)
+        .unwrap();
+    assert_eq!(moment.certainty, Certainty::Beyond);
 }

@@ -15,6 +15,7 @@ use bridge_query::answer::{ChangesOrder, ChangesQuestion};
 use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, PathPattern, Selection, Version};
 use clap::Args;
 
+use super::question::watched;
 use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
@@ -78,9 +79,9 @@ pub struct HistoryArgs {
 pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
     let journals = args.config.journals()?;
     let mut is_known = false;
-    for (_, journal) in journals.of_source(args.source.as_deref())? {
+    for (source, journal) in journals.of_source(args.source.as_deref())? {
         is_known |= match args.at {
-            Some(at) => print_value(args, &journal, at)?,
+            Some(at) => print_value(args, &watched(&journals, source, journal)?, at)?,
             None => print_versions(args, &journal)?,
         };
         if args.at.is_none() && args.count.is_none() && !args.json {
