@@ -88,6 +88,8 @@ pub enum Command {
     Reload(command::reload::ReloadArgs),
     /// Deliver journalled records to a sink again
     Replay(command::replay::ReplayArgs),
+    /// Put a subtree back as it was at a moment: plan, then apply
+    Restore(command::restore::RestoreCommand),
     /// Put a backup in the place of a journal
     RestoreJournal(command::restore_journal::RestoreArgs),
     /// Capture every change, keep it in the journal and deliver it
@@ -117,12 +119,11 @@ pub enum Command {
 }
 
 /// Words that look like commands, and what to use.
-const OTHER_WORDS: [(&str, &str); 18] = [
+const OTHER_WORDS: [(&str, &str); 17] = [
     ("version", "use 'zkbridge --version'"),
     ("export", "use 'zkbridge journal export'"),
     ("compact", "use 'zkbridge journal compact'"),
     ("backup", "use 'zkbridge journal backup FOLDER'"),
-    ("restore", "use 'zkbridge restore-journal FOLDER'"),
     ("start", "use 'zkbridge run'"),
     ("serve", "use 'zkbridge run'"),
     ("sync", "use 'zkbridge run'"),

@@ -22,6 +22,7 @@ pub mod man;
 pub mod question;
 pub mod reload;
 pub mod replay;
+pub mod restore;
 pub mod restore_journal;
 pub mod run;
 pub mod schema;

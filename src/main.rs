@@ -11,6 +11,7 @@ mod doctor;
 mod exit;
 mod logging;
 mod operator;
+mod restore;
 mod secrets_in_tree;
 mod service_manager;
 mod source_type;
@@ -65,6 +66,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Ls(args) => command::ls::run(args),
         Command::Man(args) => command::man::run(args),
         Command::Replay(args) => command::replay::run(args),
+        Command::Restore(args) => command::restore::run(args),
         Command::RestoreJournal(args) => command::restore_journal::run(args),
         Command::Run(args) => command::run::run(args, &cli.log),
         Command::Schema(args) => command::schema::run(args),

@@ -11,10 +11,12 @@ use bridge_config::{SourceConfig, SourceKind};
 use bridge_core::capture::Outcome;
 use bridge_core::machine::SourceMachine;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Mode;
+use bridge_core::record::{Acl, Mode};
 use bridge_core::scope::Scope;
+use bridge_core::secret::Secret;
 use bridge_core::source::{Source, SourceError};
 use bridge_zookeeper::txnlog::{BackfillError, LogBackfill};
+use bridge_zookeeper::{TreeWrite, WriteError};
 use futures::future::BoxFuture;
 
 use crate::command::check::Finding;
@@ -78,6 +80,10 @@ pub trait SourceType: Sync {
 
     /// Opens a session that reads the tree for `zkbridge verify`.
     fn survey(&self) -> BoxFuture<'_, Result<Box<dyn TreeReader>, SourceError>>;
+
+    /// Opens a session that reads and writes the tree for `zkbridge restore`, with these credentials, `user:password`, or
+    /// with those of the source.
+    fn editor(&self, credentials: Option<Secret>) -> BoxFuture<'_, Result<Box<dyn TreeEditor>, SourceError>>;
 }
 
 /// Files of servers, and how far they are read.
@@ -102,6 +108,15 @@ pub trait TreeReader: Send + Sync {
 
     /// Whether the source captures a path below one of its roots.
     fn is_captured(&self, path: &str) -> bool;
+}
+
+/// Reads and writes the present tree in a session of its own.
+pub trait TreeEditor: TreeReader {
+    /// The access control list of a znode; `None` if it does not exist or the list may not be read.
+    fn acl<'a>(&'a self, path: &'a ZnodePath) -> BoxFuture<'a, Result<Option<Vec<Acl>>, SourceError>>;
+
+    /// Carries out all of these writes, or none.
+    fn write<'a>(&'a self, writes: Vec<TreeWrite<'a>>) -> BoxFuture<'a, Result<(), WriteError>>;
 }
 
 /// The type of a source. The only match on the kind.

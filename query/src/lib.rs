@@ -42,6 +42,7 @@ mod position;
 mod selection;
 pub mod status;
 mod stretches;
+mod subtree;
 #[cfg(test)]
 mod tests;
 mod visibility;
@@ -61,6 +62,7 @@ pub use past::{PastPage, PastPlace, past_file};
 pub use pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 pub use position::{BadPosition, POSITION_FORMS, parse_position, position_text};
 pub use selection::{BadPattern, PathPattern, Selection};
+pub use subtree::{FactsThen, SubtreeMoment, SubtreePage, SubtreeZnode};
 pub use visibility::{Access, AllVisible, Visibility};
 
 /// The largest page of a list. A larger limit is taken as this one.

@@ -10,20 +10,21 @@ use bridge_core::capture::{
 use bridge_core::committed::{Committed, CommittedOptions, ProofMode};
 use bridge_core::machine::SourceMachine;
 use bridge_core::path::ZnodePath;
-use bridge_core::record;
+use bridge_core::record::{self, Acl};
 use bridge_core::scope::Scope;
+use bridge_core::secret::Secret;
 use bridge_core::source::{Source, SourceError};
 use bridge_zookeeper::config::{Acls, CaptureMode, DataForm, Liveness, Snapshot, ZookeeperConfig};
 use bridge_zookeeper::observer::ObserverSource;
 use bridge_zookeeper::txnlog::{
     BackfillError, BackfillRequest, LogBackfill, TxnlogSource, applied_by_servers,
 };
-use bridge_zookeeper::{Survey, ZookeeperSource, fresh_canary};
+use bridge_zookeeper::{Survey, TreeWrite, TreeWriter, WriteError, ZookeeperSource, fresh_canary};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use globset::GlobSetBuilder;
 
-use super::{PastFiles, SourceType, TreeReader};
+use super::{PastFiles, SourceType, TreeEditor, TreeReader};
 use crate::bridge::rand_seed;
 use crate::command::check::{Finding, look_at_ensemble};
 use crate::doctor::{Line, examine_ensemble};
@@ -128,6 +129,18 @@ impl SourceType for ZookeeperConfig {
             .map(|survey| survey.map(|survey| Box::new(survey) as Box<dyn TreeReader>))
             .boxed()
     }
+
+    fn editor(&self, credentials: Option<Secret>) -> BoxFuture<'_, Result<Box<dyn TreeEditor>, SourceError>> {
+        async move {
+            let options = match credentials {
+                Some(credentials) => self.with_credentials(&credentials)?,
+                None => self.clone(),
+            };
+            let writer = TreeWriter::open(&options).await?;
+            Ok(Box::new(writer) as Box<dyn TreeEditor>)
+        }
+        .boxed()
+    }
 }
 
 impl TreeReader for Survey {
@@ -141,6 +154,30 @@ impl TreeReader for Survey {
 
     fn is_captured(&self, path: &str) -> bool {
         Survey::is_captured(self, path)
+    }
+}
+
+impl TreeReader for TreeWriter {
+    fn sync(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+        self.survey().sync().boxed()
+    }
+
+    fn read<'a>(&'a self, paths: &'a [ZnodePath]) -> BoxFuture<'a, Result<Vec<Outcome>, SourceError>> {
+        self.survey().read(paths).boxed()
+    }
+
+    fn is_captured(&self, path: &str) -> bool {
+        self.survey().is_captured(path)
+    }
+}
+
+impl TreeEditor for TreeWriter {
+    fn acl<'a>(&'a self, path: &'a ZnodePath) -> BoxFuture<'a, Result<Option<Vec<Acl>>, SourceError>> {
+        TreeWriter::acl(self, path).boxed()
+    }
+
+    fn write<'a>(&'a self, writes: Vec<TreeWrite<'a>>) -> BoxFuture<'a, Result<(), WriteError>> {
+        async move { TreeWriter::write(self, &writes).await }.boxed()
     }
 }
 

@@ -15,6 +15,7 @@ mod printed;
 mod records;
 mod reload;
 mod replay;
+mod restore;
 mod scope;
 mod sinks;
 mod stage;

@@ -9,7 +9,11 @@ use crate::secured::{PASSWORD, ROOT, USER, shared};
 const TOKEN: &str = "t0ken-of-the-listener-0123456789abcdef";
 const SIGNING: &str = "whsec_c2lnbmluZy1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
 
-const SECRETS: [&str; 7] = [
+/// Of other credentials, in a file.
+const OWN: &str = "of-the-file-of-credentials";
+
+const SECRETS: [&str; 8] = [
+    OWN,
     TOKEN,
     PASSWORD,
     SIGNING,
@@ -49,6 +53,19 @@ const RUNNING: &[&[&str]] = &[
     &["reload"],
     &["reload", "--json"],
     &["replay", "--sink", "file", "--from", "1"],
+    &[
+        "restore",
+        ROOT,
+        "--at",
+        "1",
+        "--plan",
+        "a.plan",
+        "--credentials",
+        "own",
+    ],
+    &["restore", ROOT, "--at", "now", "--plan", "a.plan"],
+    // It is no plan.
+    &["restore", "apply", "own"],
     // It needs a stopped bridge.
     &["restore-journal", "copy"],
     // The journal has its writer.
@@ -186,6 +203,7 @@ async fn no_secret_is_ever_logged_or_printed() {
         })
     });
     failed.await.unwrap();
+    std::fs::write(bridge.folder().join("own"), format!("somebody:{OWN}\n")).unwrap();
     for args in RUNNING {
         outputs.run(&bridge, args).await;
     }

@@ -13,6 +13,8 @@ use bridge_core::amount::{Interval, Size, Span};
 use bridge_core::file_path::{FilePath, tls_objections};
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
+use bridge_core::secret::Secret;
+use bridge_core::source::{SourceError, SourceErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -318,6 +320,23 @@ impl ZookeeperConfig {
             return own;
         }
         self.canary_path.clone()
+    }
+
+    /// The same options with other credentials, `user:password`: for SASL where the source uses that, otherwise for
+    /// `addauth`.
+    ///
+    /// # Errors
+    ///
+    /// If the text has no user or no password.
+    pub fn with_credentials(&self, credentials: &Secret) -> Result<ZookeeperConfig, SourceError> {
+        let auth = Auths::of_text(credentials, self.auth.is_sasl());
+        let auth = auth.ok_or_else(|| SourceError {
+            kind: SourceErrorKind::Configuration,
+            message: "the credentials are not of the form user:password; write them into the file as one line of that \
+                      form"
+                .to_owned(),
+        })?;
+        Ok(ZookeeperConfig { auth, ..self.clone() })
     }
 
     fn objections_to_canary_path(&self, found: &mut Vec<ConfigIssue>) {

@@ -18,7 +18,7 @@ use crate::throttle::Throttle;
 
 /// A session that reads what it is asked for, with the credentials of a source.
 pub struct Survey {
-    client: Client,
+    pub(crate) client: Client,
     version: Option<Arc<str>>,
     config: ZookeeperConfig,
 }
@@ -119,7 +119,7 @@ impl Survey {
     }
 
     /// Sends a request, and again while the server throttles it.
-    async fn bounded<T, F: Future<Output = Result<T, Error>>>(
+    pub(crate) async fn bounded<T, F: Future<Output = Result<T, Error>>>(
         &self,
         what: &str,
         send: impl Fn() -> F,
@@ -132,14 +132,14 @@ impl Survey {
         }
     }
 
-    fn unanswered(&self, what: &str, throttle: &Throttle) -> SourceError {
+    pub(crate) fn unanswered(&self, what: &str, throttle: &Throttle) -> SourceError {
         match throttle.is_throttled() {
             true => throttled(&self.config, what, self.bound()),
             false => self.silent(what),
         }
     }
 
-    fn failed(&self, what: &str, error: &Error) -> SourceError {
+    pub(crate) fn failed(&self, what: &str, error: &Error) -> SourceError {
         match of_request(what, error) {
             Failure::Trouble(trouble) => trouble,
             Failure::Lost => SourceError {
@@ -157,7 +157,7 @@ impl Survey {
         silent(&self.config, what, self.bound())
     }
 
-    fn bound(&self) -> Duration {
+    pub(crate) fn bound(&self) -> Duration {
         answer_bound(&self.client, &self.config)
     }
 }

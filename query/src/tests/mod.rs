@@ -9,5 +9,6 @@ mod pool;
 mod random;
 mod scratch;
 mod status;
+mod subtree;
 mod tree;
 mod visible;

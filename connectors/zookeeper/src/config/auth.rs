@@ -72,6 +72,33 @@ impl Auths {
         self.0.iter().filter_map(Auth::credentials)
     }
 
+    /// The credentials of one user, `user:password`; `None` if a part is missing.
+    pub fn of_text(text: &Secret, is_sasl: bool) -> Option<Auths> {
+        let (user, password) = text.reveal().split_once(':')?;
+        if user.is_empty() || password.is_empty() {
+            return None;
+        }
+        let auth = match is_sasl {
+            true => Auth {
+                sasl: Some(SaslMechanism::DigestMd5),
+                user: Some(user.to_owned()),
+                password: Some(Secret::new(password)),
+                ..Auth::default()
+            },
+            false => Auth {
+                scheme: Some(AuthScheme::Digest),
+                id: Some(text.clone()),
+                ..Auth::default()
+            },
+        };
+        Some(auth.into())
+    }
+
+    /// Whether one of them is for SASL.
+    pub fn is_sasl(&self) -> bool {
+        self.0.iter().any(|auth| auth.sasl.is_some())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

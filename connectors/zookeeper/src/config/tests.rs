@@ -224,3 +224,36 @@ fn a_session_timeout_that_would_overflow_is_refused() {
         "{found:?}"
     );
 }
+
+#[test]
+fn other_credentials_take_the_place_of_those_of_the_source_and_are_sent_in_the_same_way() {
+    let mut config = ZookeeperConfig::new("a:2181".parse().unwrap());
+    let other = |config: &ZookeeperConfig, text: &str| config.with_credentials(&Secret::new(text));
+    let digest = other(&config, "user:pass:word").unwrap();
+    let id = Secret::new("user:pass:word");
+    let of_digest: Vec<Credentials<'_>> = digest.auth.credentials().collect();
+    assert!(of_digest == [Credentials::Digest { id: &id }]);
+
+    config.auth = Auth {
+        sasl: Some(SaslMechanism::DigestMd5),
+        user: Some("bridge".to_owned()),
+        password: Some(Secret::new("of the bridge")),
+        ..Auth::default()
+    }
+    .into();
+    let sasl = other(&config, "user:pass:word").unwrap();
+    let password = Secret::new("pass:word");
+    let of_sasl: Vec<Credentials<'_>> = sasl.auth.credentials().collect();
+    let expected = Credentials::DigestMd5 {
+        user: "user",
+        password: &password,
+    };
+    assert!(of_sasl == [expected]);
+    for wrong in ["", "user", "user:", ":password"] {
+        let error = other(&config, wrong).err().map(|error| error.message);
+        assert!(
+            error.is_some_and(|error| error.contains("user:password")),
+            "{wrong}"
+        );
+    }
+}
