@@ -344,6 +344,9 @@ fn counts_between(
     Ok(())
 }
 
+/// The greatest zxid and the latest capture of some records, each if one of them has it.
+pub type PartMaxima = (Option<Zxid>, Option<Timestamp>);
+
 impl Reader {
     /// The records of a stretch, a power of two; `None` in a file of an older format, which has no stretches.
     ///
@@ -387,7 +390,7 @@ impl Reader {
         &mut self,
         (after, until): (Seq, Seq),
         length: u64,
-    ) -> Result<Vec<(Option<Zxid>, Option<Timestamp>)>, JournalError> {
+    ) -> Result<Vec<PartMaxima>, JournalError> {
         let parts = (until.0 - after.0).div_ceil(length);
         let mut found = vec![(None, None); usize::try_from(parts).unwrap_or(usize::MAX)];
         let range = (after.0.cast_signed(), until.0.cast_signed(), length.cast_signed());

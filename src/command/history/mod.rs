@@ -80,11 +80,12 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
     let journals = args.config.journals()?;
     let mut is_known = false;
     for (source, journal) in journals.of_source(args.source.as_deref())? {
-        is_known |= match args.at {
-            Some(at) => print_value(args, &watched(&journals, source, journal)?, at)?,
-            None => print_versions(args, &journal)?,
-        };
-        if args.at.is_none() && args.count.is_none() && !args.json {
+        if let Some(at) = args.at {
+            is_known |= print_value(args, &watched(&journals, source, journal)?, at)?;
+            continue;
+        }
+        is_known |= print_versions(args, &journal)?;
+        if args.count.is_none() && !args.json {
             is_known |= say_below(args, &journal)?;
         }
     }
