@@ -57,6 +57,9 @@ pub const KAFKA_RETRIES: &str = "zkbridge_kafka_retries_total";
 /// Requests that failed. Labels: sink, source.
 pub const KAFKA_ERRORS: &str = "zkbridge_kafka_errors_total";
 
+/// Runs of the command of a sink. Labels: sink, source, end.
+pub const COMMAND_RUNS: &str = "zkbridge_command_runs_total";
+
 /// Lines of the log that were dropped because nobody read them. No labels.
 pub const LOG_DROPPED_LINES: &str = "zkbridge_log_dropped_lines_total";
 
@@ -305,6 +308,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Counter,
         Unit::Count,
         "Requests to Kafka brokers that could not be sent or were not answered in time",
+    ),
+    (
+        COMMAND_RUNS,
+        MetricKind::Counter,
+        Unit::Count,
+        "Runs of the command of a sink, by how they ended",
     ),
     (
         SOURCE_EVENTS,

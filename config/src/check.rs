@@ -228,6 +228,10 @@ fn complete_sink(
                 reading.object_to_contents(&path.key("properties").key(key));
             }
         }
+        SinkKind::Exec(_) => {
+            reading.object_to_contents(&path.key("command").index(0));
+            reading.object_to_contents(&path.key("directory"));
+        }
         SinkKind::Nats(_) | SinkKind::Webhook(_) | SinkKind::Console(_) => {}
     }
     reading.object(path, draft.filter.objections());
@@ -292,7 +296,7 @@ fn objections_to_shared_topic(sink: &SinkConfig) -> Option<ConfigIssue> {
     let options = match &sink.kind {
         SinkKind::Kafka(options) => options,
         SinkKind::Nats(options) => return objection_to_shared_subject(sink, options),
-        SinkKind::Webhook(_) | SinkKind::File(_) | SinkKind::Console(_) => return None,
+        SinkKind::Webhook(_) | SinkKind::File(_) | SinkKind::Exec(_) | SinkKind::Console(_) => return None,
     };
     let parted = options.key == KeyBy::ClusterPath || options.topic.contains("cluster");
     (sink.sources.len() > 1 && !parted).then(|| {
@@ -393,8 +397,8 @@ fn target(kind: &SinkKind) -> Option<(&'static str, Target<'_>)> {
                 },
             ))
         }
-        // The address of a webhook may be a secret, and nothing is wrong with two that call one service.
-        SinkKind::Webhook(_) | SinkKind::Console(_) => None,
+        // The address of a webhook may be a secret, and nothing is wrong with two that call one service or run one command.
+        SinkKind::Webhook(_) | SinkKind::Exec(_) | SinkKind::Console(_) => None,
     }
 }
 

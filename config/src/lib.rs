@@ -38,7 +38,7 @@ use bridge_core::issue::Severity;
 pub use environment::Environment;
 pub use filter_paths::literal_prefix;
 pub use model::{
-    BadListen, BadName, Config, ConsoleConfig, Durability, FileConfig, HttpConfig, JournalConfig,
+    BadListen, BadName, Config, ConsoleConfig, Durability, ExecConfig, FileConfig, HttpConfig, JournalConfig,
     KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, SinkConfig, SinkKind,
     SourceConfig, SourceKind, SourceOptions, TokenConfig, WhenFull,
 };

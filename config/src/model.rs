@@ -18,6 +18,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 pub use bridge_console::ConsoleConfig;
 pub use bridge_core::journal::{Before, Durability, WhenFull};
+pub use bridge_exec::ExecConfig;
 pub use bridge_file::FileConfig;
 pub use bridge_kafka::KafkaConfig;
 pub use bridge_nats::NatsConfig;
@@ -327,13 +328,15 @@ pub enum SinkKind {
     Webhook(WebhookConfig),
     /// `file`: JSON lines.
     File(FileConfig),
+    /// `exec`: a command.
+    Exec(ExecConfig),
     /// `console`: the standard output.
     Console(ConsoleConfig),
 }
 
 impl SinkKind {
     /// The words that name the types.
-    pub const TYPES: [&str; 5] = ["kafka", "nats", "webhook", "file", "console"];
+    pub const TYPES: [&str; 6] = ["kafka", "nats", "webhook", "file", "exec", "console"];
 
     /// The word that names this type.
     pub fn type_name(&self) -> &'static str {
@@ -342,6 +345,7 @@ impl SinkKind {
             SinkKind::Nats(_) => "nats",
             SinkKind::Webhook(_) => "webhook",
             SinkKind::File(_) => "file",
+            SinkKind::Exec(_) => "exec",
             SinkKind::Console(_) => "console",
         }
     }
@@ -353,6 +357,7 @@ impl SinkKind {
             SinkKind::Nats(options) => options.objections(),
             SinkKind::Webhook(options) => options.objections(),
             SinkKind::File(options) => options.objections(),
+            SinkKind::Exec(options) => options.objections(),
             SinkKind::Console(_) => Vec::new(),
         }
     }

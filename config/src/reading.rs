@@ -174,6 +174,7 @@ impl<'a> Reading<'a> {
             "nats" => self.kind(&mut parts, path).map(SinkKind::Nats),
             "webhook" => self.kind(&mut parts, path).map(SinkKind::Webhook),
             "file" => self.kind(&mut parts, path).map(SinkKind::File),
+            "exec" => self.kind(&mut parts, path).map(SinkKind::Exec),
             _ => self.kind(&mut parts, path).map(SinkKind::Console),
         };
         let (common, filter, reject) = (

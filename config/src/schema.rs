@@ -2,6 +2,7 @@
 
 use bridge_console::ConsoleConfig;
 use bridge_core::delivery::{Filter, RejectPolicy};
+use bridge_exec::ExecConfig;
 use bridge_file::FileConfig;
 use bridge_kafka::KafkaConfig;
 use bridge_nats::NatsConfig;
@@ -25,6 +26,7 @@ pub fn config_schema() -> Value {
         sink::<NatsConfig>("nats", &mut generator),
         sink::<WebhookConfig>("webhook", &mut generator),
         sink::<FileConfig>("file", &mut generator),
+        sink::<ExecConfig>("exec", &mut generator),
         sink::<ConsoleConfig>("console", &mut generator),
     ];
     top.put(

@@ -514,3 +514,20 @@ fn a_path_pattern_that_matches_nothing_below_the_roots_is_a_warning_with_the_nea
     );
     assert_eq!(problems(&fine), []);
 }
+
+#[test]
+fn the_command_of_a_sink_is_a_list_and_its_mistakes_are_reported_where_they_are() {
+    let exec = |options: &str| with_sink(&format!("type = \"exec\"\n{options}"));
+    let loaded = read_toml(&exec("command = [\"notify\", \"$HOME\"]\nenv = { A = \"b\" }")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let SinkKind::Exec(options) = &loaded.config.sinks[0].kind else {
+        panic!("{:?}", loaded.config.sinks);
+    };
+    assert_eq!(options.command, ["notify", "$HOME"]);
+    let error = Severity::Error;
+    check(&exec("command = \"notify\""), error, "sink[0].command", &["list"]);
+    check(&exec("command = [\"./notify\"]"), error, "sink[0].command", &["absolute"]);
+    check(&exec("command = [\"a\"]\ndirectory = \"b\""), error, "sink[0].directory", &["'b'"]);
+    check(&exec("command = [\"a\"]\nformat = \"raw\""), error, "sink[0].format", &["flat"]);
+    check(&exec("command = [\"a\"]\nshell = true"), error, "sink[0].shell", &[]);
+}

@@ -75,6 +75,7 @@ fn a_secret_next_to_a_mistake_in_toml_is_not_shown() {
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://h\"\nheaders = \"Authorization: S\"\n",
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://h\"\nheaders = { Authorization = [\"S\"] }\n",
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://h\"\nsecrets = \"S\"\n",
+        "[[sink]]\ntype = \"exec\"\ncommand = [\"x\"]\nenv = { TOKEN = [\"S\"] }\n",
         "[[sink]]\ntype = \"webhook\"\nurl = \"http://h\"\nsecrets = [\"S\"]\n",
         "[http]\ntoken = [\"S\"]\n",
         "[[http.tokens]]\nname = \"a\"\ntoken = [\"S\"]\n",
@@ -130,7 +131,7 @@ fn a_secret_next_to_a_mistake_in_json_is_not_shown() {
 }
 
 /// Each option that names a file, with a configuration around it.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 14] = [
     "data_dir = FILE\n[[source]]\nconnect = \"a\"\n",
     "[[source]]\nconnect = \"a\"\n[source.tls]\nca = FILE\n",
     "[[source]]\nconnect = \"a\"\n[source.tls]\nca = \"x\"\nkey = \"x\"\ncert = FILE\n",
@@ -143,6 +144,8 @@ const PATHS: [&str; 12] = [
     "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"webhook\"\nurl = \"https://h/\"\ntls = { cert = FILE, key = \"x\" }\n",
     "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"webhook\"\nurl = \"https://h/\"\ntls = { key = FILE, cert = \"x\" }\n",
     "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"kafka\"\nbrokers = \"b\"\nproperties = { \"ssl.key.location\" = FILE }\n",
+    "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"exec\"\ncommand = [FILE]\n",
+    "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"exec\"\ncommand = [\"x\"]\ndirectory = FILE\n",
 ];
 
 #[test]

@@ -4,6 +4,7 @@ use bridge_config::SinkKind;
 use bridge_console::ConsoleSink;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::sink::Sink;
+use bridge_exec::ExecSink;
 use bridge_file::FileSink;
 use bridge_kafka::KafkaSink;
 use bridge_nats::NatsSink;
@@ -19,6 +20,7 @@ pub fn sink(kind: &SinkKind, name: &str, cluster: &str) -> Result<Box<dyn Sink>,
         SinkKind::Nats(options) => Box::new(nats(options, cluster)?),
         SinkKind::Webhook(options) => Box::new(WebhookSink::new(options).map_err(|found| refused(&found))?),
         SinkKind::File(options) => Box::new(FileSink::new(options.clone())),
+        SinkKind::Exec(options) => Box::new(ExecSink::new(options).metered(name, cluster)),
         SinkKind::Console(options) => Box::new(ConsoleSink::new(options)),
     })
 }

@@ -128,6 +128,7 @@ fn records(kind: &SinkKind, cluster: &str) -> Vec<Arc<Record>> {
         SinkKind::Nats(options) => options.format.unwrap_or_default(),
         SinkKind::Webhook(options) => options.format,
         SinkKind::File(options) => options.format,
+        SinkKind::Exec(options) => options.format,
         _ => Format::default(),
     };
     let keeps_open = match kind {

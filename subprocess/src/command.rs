@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use bridge_core::amount::Span;
+use bridge_core::file_path::looks_like_contents;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use tokio::process::Command;
@@ -58,10 +59,11 @@ impl ChildCommand {
     pub fn objections(&self, names: &OptionNames) -> Vec<ConfigIssue> {
         let mut found: Vec<ConfigIssue> = self.objections_to_words(names.words).into_iter().collect();
         found.extend(self.objections_to_env(names.env));
-        if !self.directory.is_absolute() {
+        let directory = self.directory.to_string_lossy();
+        if !self.directory.is_absolute() && !looks_like_contents(&directory) {
             found.push(ConfigIssue::error(
                 names.directory,
-                format!("'{}' is not an absolute path", self.directory.display()),
+                format!("'{directory}' is not an absolute path"),
                 "give a path that begins with /",
             ));
         }
@@ -83,6 +85,10 @@ impl ChildCommand {
         };
         if program.is_empty() {
             return object("the name of the program is empty".to_owned(), example);
+        }
+        if looks_like_contents(program) {
+            // Shown by no message; the reader of the configuration objects.
+            return None;
         }
         if program.contains('/') && !program.starts_with('/') {
             return object(

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_core::metrics::COMMAND_RUNS;
 use bridge_core::sink::{SinkError, SinkErrorKind};
+use metrics::counter;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::ChildCommand;
 use crate::program::unstartable;
-use crate::run::{FinishedRun, run};
+use crate::run::{FinishedRun, RunEnd, run};
 
 /// A process that was killed is gone after this time, unless it waits in the kernel for a device or a network disk.
 const GONE_AFTER_KILL: Duration = Duration::from_secs(5);
@@ -23,9 +25,18 @@ pub struct Runner {
     /// The run under way, also one that was given up.
     running: Option<JoinHandle<io::Result<FinishedRun>>>,
     give_up: CancellationToken,
+    /// The sink and the source in metrics.
+    labels: Option<[String; 2]>,
 }
 
 impl Runner {
+    /// Counts the runs as those of this sink and source.
+    #[must_use]
+    pub fn metered(mut self, sink: &str, source: &str) -> Runner {
+        self.labels = Some([sink.to_owned(), source.to_owned()]);
+        self
+    }
+
     /// Runs the command with this input, after the run before is gone. Dropping the future gives the run up: it is
     /// killed, and the next call waits until it is gone. `program` is the one of [`ChildCommand::find`].
     ///
@@ -33,6 +44,33 @@ impl Runner {
     ///
     /// The command was not started, or is killed and not gone after some seconds: nothing else runs before it is.
     pub async fn run(
+        &mut self,
+        program: &Path,
+        command: &Arc<ChildCommand>,
+        input: Vec<u8>,
+    ) -> Result<FinishedRun, SinkError> {
+        let finished = self.run_to_end(program, command, input).await;
+        self.count(finished.as_ref().ok());
+        finished
+    }
+
+    fn count(&self, finished: Option<&FinishedRun>) {
+        let Some([sink, source]) = &self.labels else {
+            return;
+        };
+        let end = match finished.map(|finished| finished.end) {
+            Some(RunEnd::Status(0)) => "success",
+            Some(RunEnd::Status(_)) => "status",
+            Some(RunEnd::Signal(_)) => "signal",
+            Some(RunEnd::TimedOut(_)) => "timeout",
+            Some(RunEnd::TooMuchOutput) => "output",
+            Some(RunEnd::GivenUp) => "given_up",
+            None => "not_run",
+        };
+        counter!(COMMAND_RUNS, "sink" => sink.clone(), "source" => source.clone(), "end" => end).increment(1);
+    }
+
+    async fn run_to_end(
         &mut self,
         program: &Path,
         command: &Arc<ChildCommand>,

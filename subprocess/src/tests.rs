@@ -10,6 +10,7 @@ use std::time::Duration;
 use bridge_core::amount::Span;
 use bridge_core::secret::Secret;
 use bridge_core::sink::SinkErrorKind;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{sleep, timeout};
@@ -375,4 +376,41 @@ fn options_that_cannot_work_are_found_without_starting_anything() {
     check(&|options| options.directory = "here".into(), &["directory"]);
     check(&|options| options.timeout = Span::millis(10), &["timeout"]);
     check(&|options| options.timeout = Span::secs(3_601), &["timeout"]);
+}
+
+#[test]
+fn runs_are_counted_by_how_they_ended() {
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let mut runner = Runner::default().metered("notify", "main");
+            for script in ["", "exit 1", "exit 2", "kill -9 $$"] {
+                let command = Arc::new(shell(script, Path::new("/")));
+                runner.run(Path::new("/bin/sh"), &command, vec![]).await.unwrap();
+            }
+            let nothing = Arc::new(command(&["/no/such/program"]));
+            let program = Path::new("/no/such/program");
+            runner.run(program, &nothing, vec![]).await.unwrap_err();
+        });
+    });
+    let mut counts: Vec<(String, u64)> = Vec::new();
+    for (key, _, _, value) in snapshots.snapshot().into_vec() {
+        let (_, key) = key.into_parts();
+        let labels: Vec<&str> = key.labels().map(|label| label.value()).collect();
+        let DebugValue::Counter(count) = value else {
+            panic!("{key:?} is a counter");
+        };
+        counts.push((labels.join(" "), count));
+    }
+    counts.sort();
+    let expected = [
+        ("notify main not_run", 1),
+        ("notify main signal", 1),
+        ("notify main status", 2),
+        ("notify main success", 1),
+    ];
+    assert_eq!(counts, expected.map(|(labels, count)| (labels.to_owned(), count)));
 }

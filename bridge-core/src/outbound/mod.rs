@@ -22,7 +22,7 @@ mod tally;
 mod template;
 
 pub use fitting::{Fitted, Misfit, fit, least_size};
-pub use lines::lines;
+pub use lines::{LineProjection, lines};
 pub use message_body::{BodyTemplate, JSON_MEDIA_TYPE};
 pub use message_filters::cut;
 pub use message_template::{MessageTemplate, TemplateFailure, TemplateForm};

@@ -7,12 +7,10 @@ use std::path::PathBuf;
 use bridge_core::amount::{Interval, Size, Span, Threshold};
 use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
-use bridge_core::outbound::BodyTemplate;
+use bridge_core::outbound::LineProjection;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::encode::reason_against_lines;
 
 /// Smaller files would be closed several times in each batch.
 const ROTATE_MIN: Size = Size(1 << 20);
@@ -31,7 +29,7 @@ pub struct FileConfig {
     /// a row for tables. Binary
     /// CloudEvents have headers, and raw data may hold line feeds, so neither fits a line.
     #[serde(default)]
-    #[schemars(schema_with = "formats_of_lines")]
+    #[schemars(schema_with = "LineProjection::schema_of_formats")]
     pub format: Format,
     /// A template for the content of a line in the place of the format, which is then `record` or `service`: over the
     /// fields of the record or the event, see docs/messages.md. No line is written where its result is empty.
@@ -121,15 +119,8 @@ impl FileConfig {
                 "give the path of a file, such as \"audit/zk.jsonl\"",
             ));
         }
-        if let Some(reason) = reason_against_lines(self.format) {
-            found.push(ConfigIssue::error(
-                "format",
-                format!("'{}' cannot be written as lines: {reason}", self.format.as_str()),
-                "give \"record\", \"flat\" or \"cloudevents\"",
-            ));
-        }
         let (body, media_type) = (self.body.as_deref(), self.content_type.as_deref());
-        found.extend(BodyTemplate::objections(body, media_type, self.format));
+        found.extend(LineProjection::objections(self.format, body, media_type));
         if let Threshold::At(size) = self.rotate
             && size < ROTATE_MIN
         {
@@ -154,20 +145,6 @@ impl FileConfig {
 
 fn default_rotate() -> Threshold {
     Threshold::At(Size(256 << 20))
-}
-
-fn formats_of_lines(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "enum": [
-            Format::Record.as_str(),
-            Format::Cloudevents.as_str(),
-            Format::Flat.as_str(),
-            Format::Service.as_str(),
-            Format::ServiceCloudevents.as_str(),
-        ],
-        "default": Format::Record.as_str(),
-    })
 }
 
 impl Serialize for Keep {

@@ -1,8 +1,6 @@
 //! Records as lines. Pure.
 
-use bridge_core::format::{Body, Format};
-use bridge_core::outbound::{BodyTemplate, Messages, Projection};
-use bridge_core::record::Record;
+use bridge_core::outbound::LineProjection;
 
 use crate::config::FileConfig;
 
@@ -20,23 +18,10 @@ pub(crate) const ROW_START: &[u8] = br#"{"path":"/"#;
 /// As long as the longest of them.
 pub(crate) const LINE_START_MAX: usize = 32;
 
-/// Records as lines. JSON escapes line feeds, so a line holds none.
-pub(crate) enum Encoder {
-    /// In this format.
-    Form(Format),
-    /// As a template writes them.
-    Own(Box<BodyTemplate>),
-}
-
-impl Encoder {
-    /// For options that were checked.
-    pub(crate) fn of(config: &FileConfig) -> Encoder {
-        let (body, media_type) = (config.body.as_deref(), config.content_type.as_deref());
-        match BodyTemplate::of_checked(body, media_type, config.format) {
-            Some(body) => Encoder::Own(Box::new(body)),
-            None => Encoder::Form(config.format),
-        }
-    }
+/// The lines of options that were checked.
+pub(crate) fn line_projection(config: &FileConfig) -> LineProjection {
+    let (body, media_type) = (config.body.as_deref(), config.content_type.as_deref());
+    LineProjection::of_checked(config.format, body, media_type)
 }
 
 /// The beginning of every line that a template writes, as far as it is the same; empty if values come first.
@@ -49,43 +34,11 @@ pub(crate) fn line_start_of(template: &str) -> &[u8] {
     &fixed.as_bytes()[..fixed.len().min(LINE_START_MAX)]
 }
 
-impl Projection for Encoder {
-    type Message = Vec<u8>;
-
-    fn project(&self, record: &Record) -> Result<Messages<Vec<u8>>, String> {
-        let format = match self {
-            Encoder::Own(body) => return body.line(record),
-            Encoder::Form(format) => *format,
-        };
-        if let Some(reason) = reason_against_lines(format) {
-            return Err(reason.to_owned());
-        }
-        let messages = format.project(record)?;
-        Ok(messages.map(|_, message| match message.body {
-            Body::Bytes(line) => line,
-            Body::Deleted | Body::Nothing => Vec::new(),
-        }))
-    }
-}
-
-/// Why no line can hold this format.
-pub(crate) fn reason_against_lines(format: Format) -> Option<&'static str> {
-    match format {
-        Format::Record
-        | Format::Flat
-        | Format::Cloudevents
-        | Format::Service
-        | Format::ServiceCloudevents => None,
-        Format::CloudeventsBinary | Format::ServiceCloudeventsBinary => {
-            Some("a line has no headers for the attributes of the event")
-        }
-        Format::ConnectJson => Some("only Kafka Connect reads it"),
-        Format::Raw => Some("the data of a znode may hold line feeds, and says nothing of its path"),
-    }
-}
-
 /// The lines of these records.
 #[cfg(test)]
-pub(crate) fn lines(records: &[std::sync::Arc<Record>], format: Format) -> Vec<u8> {
-    bridge_core::outbound::lines(&Encoder::Form(format), records).0
+pub(crate) fn lines(
+    records: &[std::sync::Arc<bridge_core::record::Record>],
+    format: bridge_core::format::Format,
+) -> Vec<u8> {
+    bridge_core::outbound::lines(&LineProjection::Form(format), records).0
 }

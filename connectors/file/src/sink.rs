@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bridge_core::outbound::{self, Tally};
+use bridge_core::outbound::{self, LineProjection, Tally};
 use bridge_core::record::Record;
 use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::FutureExt;
@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::compress::compress_all;
 use crate::config::FileConfig;
-use crate::encode::Encoder;
+use crate::encode::line_projection;
 use crate::log::{Clock, Log, Plan};
 
 /// Appends records to a file.
@@ -22,7 +22,7 @@ use crate::log::{Clock, Log, Plan};
 /// moved away or removed (as programs for log rotation do it) is replaced by a new one with the next batch.
 pub struct FileSink {
     plan: Plan,
-    encoder: Arc<Encoder>,
+    lines: Arc<LineProjection>,
     /// `None` before `open`, and while a write is under way: a dropped `deliver` leaves it with the thread that writes,
     /// which lets the lock go at the end of the batch.
     log: Option<Log>,
@@ -50,7 +50,7 @@ impl FileSink {
     pub(crate) fn with_clock(config: FileConfig, clock: Clock) -> FileSink {
         let config = Arc::new(config);
         FileSink {
-            encoder: Arc::new(Encoder::of(&config)),
+            lines: Arc::new(line_projection(&config)),
             plan: Plan { config, clock },
             log: None,
             compressing: None,
@@ -76,9 +76,9 @@ impl FileSink {
         // Cancelled when this future is dropped.
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        let encoder = Arc::clone(&self.encoder);
+        let projection = Arc::clone(&self.lines);
         let (log, tally) = blocking(move || {
-            let (lines, tally) = outbound::lines(&*encoder, &records);
+            let (lines, tally) = outbound::lines(&*projection, &records);
             Ok((log.append(&lines, &stop)?, tally))
         })
         .await?;
