@@ -31,6 +31,7 @@ pub mod scope;
 pub mod secret;
 pub mod sink;
 pub mod source;
+pub mod subtree;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text_value;

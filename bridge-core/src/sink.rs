@@ -9,6 +9,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::number::Seq;
 use crate::record::Record;
+use crate::subtree::SubtreeReader;
 
 /// A batch for one sink: records of one source in the order of `seq`, or records of a run that is made for the sink,
 /// which have the `seq` of the records that they repeat and are in the order of their paths. Never empty; each record
@@ -43,6 +44,9 @@ pub struct Delivery {
 ///
 /// **Shutdown.** `close` is called once, flushes as much as its own time limit allows, and never blocks without a
 /// limit.
+///
+/// **States.** A sink that writes the present state of a subtree ([`Sink::reads_subtrees`]) reads it from the image. A
+/// record is then durable when the destination shows the state after it, or a later one.
 pub trait Sink: Send {
     /// Checks address, credentials and topic before any record is read, and prepares to deliver. Called again after an
     /// error of `deliver`, before the next call; it must then discard all state of the earlier attempts.
@@ -50,6 +54,17 @@ pub trait Sink: Send {
 
     /// Delivers a batch. `Ok`: every record is durable at the destination.
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>>;
+
+    /// Whether the sink writes the present state of a subtree, and so needs a reader of the image.
+    fn reads_subtrees(&self) -> bool {
+        false
+    }
+
+    /// Gives the sink a reader of its source's image: once, before `open`, if it [reads subtrees](Sink::reads_subtrees).
+    /// A check of the configuration opens the sink without one, and the sink then writes nothing.
+    fn attach(&mut self, image: Box<dyn SubtreeReader>) {
+        drop(image);
+    }
 
     /// How long a record may wait for further ones before a batch that is not full is delivered. Called once, before
     /// the first record is read. Return zero if the client library already batches: the next batch is delivered only
@@ -229,6 +244,9 @@ pub enum SinkErrorKind {
     Full,
     /// The client library cannot continue with this connection or producer; a new one can.
     Broken,
+    /// The present state has no form at the destination: a template or a check of the user's own refuses it, or it exceeds
+    /// a limit. Another state may have one.
+    Content,
     /// The options of the sink cannot work with this destination.
     Configuration,
     /// The destination reported that it has ended permanently, or an operator disabled the sink. Kept over restarts

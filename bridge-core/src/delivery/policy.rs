@@ -75,6 +75,10 @@ pub fn of_sink(kind: SinkErrorKind) -> Policy {
             Action::Retry,
             "the connection is made anew; if it keeps coming, look into the destination's own log",
         ),
+        SinkErrorKind::Content => (
+            Action::RetryAndCall,
+            "correct the template, the limits or the znodes that the error names; the destination stays as it is until then",
+        ),
         SinkErrorKind::Configuration => (
             Action::Halt,
             "change the sink's options as the error says, and restart; the cursor is kept",

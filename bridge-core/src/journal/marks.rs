@@ -8,8 +8,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::error::JournalError;
 use super::read::{Names, Reader};
+use super::row::op_number;
 use crate::number::Seq;
-use crate::record::Record;
+use crate::path::ZnodePath;
+use crate::record::{Op, Record};
 
 /// The name of the index in [`super::schema`].
 const INDEX: &str = "SELECT 1 FROM main.sqlite_schema WHERE type = 'index' AND name = 'record_mark'";
@@ -17,6 +19,11 @@ const INDEX: &str = "SELECT 1 FROM main.sqlite_schema WHERE type = 'index' AND n
 /// Marks after ?1, at most ?2. The condition is that of the index.
 const AFTER: &str = "SELECT seq FROM main.record INDEXED BY record_mark
     WHERE seq > ?1 AND op BETWEEN 5 AND 8 ORDER BY seq LIMIT ?2";
+
+/// The newest begin or end of a gap of root ?1. The condition is that of the index, and more.
+const LAST_OF_GAP: &str = "SELECT seq, op FROM main.record INDEXED BY record_mark
+    WHERE op BETWEEN 5 AND 8 AND op IN (?2, ?3) AND root = (SELECT id FROM root WHERE path = ?1)
+    ORDER BY seq DESC LIMIT 1";
 
 impl Reader {
     /// The `snapshot_begin`, `snapshot_end`, `gap_begin` and `gap_end` records after a record, in order, at most `limit`.
@@ -34,17 +41,33 @@ impl Reader {
     }
 }
 
+/// The record that began the gap of a root that is open; `None` if none is, or if the file is of a format without an index
+/// of marks, which no writer leaves.
+pub(super) fn open_gap(connection: &Connection, root: &ZnodePath) -> rusqlite::Result<Option<Seq>> {
+    if !has_index(connection)? {
+        return Ok(None);
+    }
+    let (begin, end) = (op_number(Op::GapBegin), op_number(Op::GapEnd));
+    let last: Option<(i64, i64)> = connection
+        .prepare_cached(LAST_OF_GAP)?
+        .query_row((root.as_str(), begin, end), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(last
+        .filter(|(_, op)| *op == begin)
+        .map(|(seq, _)| Seq(seq.cast_unsigned())))
+}
+
+fn has_index(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(INDEX)?.exists([])
+}
+
 fn marks(
     connection: &Connection,
     names: &mut Names,
     after: Seq,
     limit: usize,
 ) -> rusqlite::Result<Option<Vec<Arc<Record>>>> {
-    let has_index: Option<i64> = connection
-        .prepare_cached(INDEX)?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    if has_index.is_none() {
+    if !has_index(connection)? {
         return Ok(None);
     }
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -46,6 +46,7 @@ mod sink_snapshot;
 mod sink_state;
 mod size;
 mod stretches;
+mod subtree_reader;
 mod tail_cache;
 mod wal;
 mod wal_gate;

@@ -123,6 +123,17 @@ pub(super) fn progress(connection: &Connection, root: &ZnodePath) -> rusqlite::R
     Ok(known.unwrap_or_default())
 }
 
+/// The root with records that covers a path.
+pub(super) fn root_above(connection: &Connection, path: &ZnodePath) -> rusqlite::Result<Option<ZnodePath>> {
+    let mut known = connection.prepare_cached("SELECT 1 FROM root WHERE path = ?1")?;
+    for above in std::iter::once(path.clone()).chain(path.ancestors()) {
+        if known.exists([above.as_str()])? {
+            return Ok(Some(above));
+        }
+    }
+    Ok(None)
+}
+
 fn set_progress(connection: &Connection, root: i64, progress: &Progress) -> rusqlite::Result<()> {
     let run = progress.run.as_ref();
     connection

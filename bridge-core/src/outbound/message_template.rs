@@ -208,10 +208,10 @@ impl MessageTemplate {
 }
 
 /// The functions of the engine that a template may call.
-const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
+pub(super) const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
 
 /// Whether another record may fare better.
-fn is_of_record(kind: ErrorKind) -> bool {
+pub(super) fn is_of_record(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::UndefinedError
@@ -225,7 +225,7 @@ fn is_of_record(kind: ErrorKind) -> bool {
 }
 
 /// An error of the engine with its line.
-fn located(error: &Error) -> String {
+pub(super) fn located(error: &Error) -> String {
     match error.line() {
         Some(line) => format!("{} (line {line})", sentence(error)),
         None => sentence(error),
@@ -233,7 +233,7 @@ fn located(error: &Error) -> String {
 }
 
 /// Writes a value so that it cannot leave its place.
-fn write_value(
+pub(super) fn write_value(
     form: TemplateForm,
     out: &mut Output<'_>,
     state: &mut State<'_, '_>,

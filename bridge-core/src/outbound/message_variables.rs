@@ -179,7 +179,7 @@ pub(super) fn values_of(record: &Record) -> Result<Value, String> {
 }
 
 /// A document as a value of the engine: integers stay exact, other numbers are doubles.
-fn value_of(document: serde_json::Value) -> Value {
+pub(super) fn value_of(document: serde_json::Value) -> Value {
     match document {
         serde_json::Value::Null => Value::from(()),
         serde_json::Value::Bool(value) => Value::from(value),

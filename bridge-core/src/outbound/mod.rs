@@ -2,7 +2,8 @@
 //!
 //! A [`Projection`] makes messages of a record, [`fit`] makes them no larger than the destination takes, [`NameTemplate`]
 //! names where they go, a [`BodyTemplate`] writes their bodies as a user wants them, [`SendQueue`] holds those in flight,
-//! and [`Tally`] settles a batch and makes the report of `deliver` from it.
+//! and [`Tally`] settles a batch and makes the report of `deliver` from it. A [`TreeTemplate`] writes a file of the znodes
+//! of a subtree.
 //!
 //! *Invariants.* Nothing in here depends on a destination, a client library or a protocol.
 
@@ -20,6 +21,8 @@ mod queue;
 mod tag_length;
 mod tally;
 mod template;
+mod tree_template;
+mod tree_values;
 
 pub use fitting::{Fitted, Misfit, fit, least_size};
 pub use lines::{LineProjection, lines};
@@ -31,3 +34,4 @@ pub use name_template::{NameRules, NameTemplate, escaped_name, hashed_rest};
 pub use projection::{MessagePlace, Messages, Projection, message_id};
 pub use queue::{MessageTicket, SendOutcome, SendQueue};
 pub use tally::Tally;
+pub use tree_template::TreeTemplate;

@@ -13,6 +13,7 @@ use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{Deferred, DeliverError, Delivery, Extent, Rejected, Sink, SinkError, SinkErrorKind};
+use crate::subtree::SubtreeReader;
 
 /// The fault of one call of `deliver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +148,14 @@ pub struct FaultySink {
 }
 
 impl Sink for FaultySink {
+    fn reads_subtrees(&self) -> bool {
+        self.inner.reads_subtrees()
+    }
+
+    fn attach(&mut self, image: Box<dyn SubtreeReader>) {
+        self.inner.attach(image);
+    }
+
     fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         match self.script.with(|plan| plan.opens.pop_front()).flatten() {
             Some(kind) => async move { Err(scripted(kind)) }.boxed(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::MemorySubtrees;
 use crate::delivery::{DeadLetters, QueuedRetry, SinkBacklog, Tail};
 use crate::journal::{
     BacklogChange, Disabled, JournalError, ReadLimit, RunPage, RunStep, SinkProgress, SinkRun, Switch,
@@ -90,6 +91,13 @@ impl MemoryJournal {
     pub fn tail(&self) -> MemoryTail {
         MemoryTail {
             shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// A reader of the image.
+    pub fn subtrees(&self) -> MemorySubtrees {
+        MemorySubtrees {
+            journal: self.clone(),
         }
     }
 

@@ -5,12 +5,14 @@
 
 mod faults;
 mod journal;
+mod kept;
 mod memory;
 mod model;
 mod model_backlog;
 mod model_journal;
 mod ratio;
 mod records;
+mod subtrees;
 mod suite;
 #[cfg(test)]
 mod tests;
@@ -20,17 +22,18 @@ pub use faults::{Fault, FaultScript, FaultySink};
 #[cfg(test)]
 pub(crate) use journal::restated;
 pub use journal::{MemoryJournal, MemoryTail};
+pub use kept::assert_kept_contract;
 pub use memory::{MemoryDestination, MemorySink};
 pub use model::{Model, Znode};
 pub use model_backlog::ModelBacklog;
 pub use model_journal::{ModelDisk, ModelJournal, ModelState, records_after};
 pub use ratio::Ratio;
 pub use records::{RecordBuilder, a_record, limit_records, some_changes, some_records};
+pub use subtrees::MemorySubtrees;
 pub use suite::{
     Arrived, Rig, a_cancelled_delivery_loses_nothing, a_crash_before_the_answer_loses_nothing,
-    a_destination_that_fails_for_long_gets_everything_when_it_is_back, assert_kept_contract,
-    close_leaves_everything_durable, deferred_records_hold_only_their_path,
-    delivery_goes_on_after_every_fault, every_promise, everything_arrives_in_order,
-    other_paths_go_on_while_some_fail, records_at_the_limits_arrive_as_they_are,
+    a_destination_that_fails_for_long_gets_everything_when_it_is_back, close_leaves_everything_durable,
+    deferred_records_hold_only_their_path, delivery_goes_on_after_every_fault, every_promise,
+    everything_arrives_in_order, other_paths_go_on_while_some_fail, records_at_the_limits_arrive_as_they_are,
     rejected_records_let_the_others_pass, the_same_sink_goes_on_after_it_is_opened_again,
 };

@@ -7,7 +7,7 @@
 //! }
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::kept::{assert_kept_contract, assert_present_state};
 use super::{Fault, FaultScript, MemoryJournal, a_record, limit_records, some_records};
 use crate::amount::Span;
 use crate::delivery::{
@@ -38,6 +39,11 @@ pub trait Rig: Send {
 
     /// Everything that arrived at the present destination, in the order of arrival (of each path).
     fn arrived(&mut self) -> impl Future<Output = Vec<Arrived>> + Send;
+
+    /// The data of each znode that the present destination shows, where it keeps the state of the tree and no records.
+    fn state(&mut self) -> impl Future<Output = Option<BTreeMap<ZnodePath, Vec<u8>>>> + Send {
+        async { None }
+    }
 
     /// From now on the present destination refuses records of these paths and takes all others; with none it takes all.
     /// False where it cannot do so.
@@ -127,22 +133,16 @@ pub async fn every_promise<R: Rig>(rig: &mut R) {
 pub async fn everything_arrives_in_order<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(500, 7));
-    run_to_the_tail(&journal, rig.sink()).await;
-    let arrived = rig.arrived().await;
-    assert_kept_contract(&journal.records(), &arrived);
-    assert_eq!(
-        arrived.len(),
-        journal.records().len(),
-        "duplicates without a fault"
-    );
+    run_to_the_tail(&journal, a_sink(rig, &journal)).await;
+    assert_arrived_once(rig, &journal, &journal.records()).await;
 }
 
 /// Odd names, empty, binary and large values arrive as they are.
 pub async fn records_at_the_limits_arrive_as_they_are<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(limit_records());
-    run_to_the_tail(&journal, rig.sink()).await;
-    assert_kept_contract(&journal.records(), &rig.arrived().await);
+    run_to_the_tail(&journal, a_sink(rig, &journal)).await;
+    assert_arrived(rig, &journal, &journal.records()).await;
 }
 
 /// After each kind of fault delivery continues after the cursor.
@@ -178,10 +178,10 @@ pub async fn delivery_goes_on_after_every_fault<R: Rig>(rig: &mut R) {
     for (name, script) in rows {
         rig.fresh().await;
         let journal = MemoryJournal::with(some_records(120, 5));
-        let sink = Box::new(script.in_front_of(rig.sink()));
+        let sink = Box::new(script.in_front_of(a_sink(rig, &journal)));
         run_to_the_tail(&journal, sink).await;
         assert!(script.is_played(), "{name}: the fault did not happen");
-        assert_kept_contract(&journal.records(), &rig.arrived().await);
+        assert_arrived(rig, &journal, &journal.records()).await;
     }
 }
 
@@ -198,7 +198,8 @@ pub async fn rejected_records_let_the_others_pass<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(60, 3));
     let script = FaultScript::new().rejects([1, 20, 60]);
-    run_to_the_tail(&journal, Box::new(script.in_front_of(rig.sink()))).await;
+    let sink = Box::new(script.in_front_of(a_sink(rig, &journal)));
+    run_to_the_tail(&journal, sink).await;
     let letters: Vec<u64> = journal
         .rejected(SINK)
         .iter()
@@ -207,7 +208,7 @@ pub async fn rejected_records_let_the_others_pass<R: Rig>(rig: &mut R) {
     assert_eq!(letters, [1, 20, 60]);
     let mut expected = journal.records();
     expected.retain(|record| !letters.contains(&record.seq.0));
-    assert_kept_contract(&expected, &rig.arrived().await);
+    assert_arrived(rig, &journal, &expected).await;
 }
 
 /// Records that are refused for now hold their own path and no other; in the end all are there, each path in order.
@@ -219,9 +220,10 @@ pub async fn deferred_records_hold_only_their_path<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(90, 3));
     let script = FaultScript::new().defers([4, 5, 31, 88], 3);
-    run_to_the_tail(&journal, Box::new(script.in_front_of(rig.sink()))).await;
+    let sink = Box::new(script.in_front_of(a_sink(rig, &journal)));
+    run_to_the_tail(&journal, sink).await;
     assert_eq!(journal.parked(SINK), [0_u64; 0]);
-    assert_kept_contract(&journal.records(), &rig.arrived().await);
+    assert_arrived(rig, &journal, &journal.records()).await;
 }
 
 /// Whether records wait in the journal when some begin to fail.
@@ -260,15 +262,15 @@ async fn other_paths_go_on<R: Rig>(rig: &mut R, place: Where, load: Load, failin
         .map(|at| ZnodePath::parse(&format!("/bad/{at}")).expect("it is a path"))
         .collect();
     let script = FaultScript::new();
+    let journal = MemoryJournal::with(some_that_fail(&bad, load));
     let sink: Box<dyn Sink> = match place {
         Where::InFront => {
             script.fail_paths(bad.clone());
-            Box::new(script.in_front_of(rig.sink()))
+            Box::new(script.in_front_of(a_sink(rig, &journal)))
         }
         Where::AtTheDestination if !rig.refuse(&bad) => return,
-        Where::AtTheDestination => rig.sink(),
+        Where::AtTheDestination => a_sink(rig, &journal),
     };
-    let journal = MemoryJournal::with(some_that_fail(&bad, load));
     let (worker, mut status, stop, stored) = a_worker(&journal, sink);
     let shown = status.clone();
     let others_go_on = async {
@@ -304,7 +306,7 @@ async fn other_paths_go_on<R: Rig>(rig: &mut R, place: Where, load: Load, failin
     let letters: Vec<Seq> = journal.rejected(SINK).iter().map(|one| one.seq).collect();
     let mut expected = journal.records();
     expected.retain(|record| !letters.contains(&record.seq));
-    assert_kept_contract(&expected, &rig.arrived().await);
+    assert_arrived(rig, &journal, &expected).await;
     let is_bad = |record: &Record| record.path.as_ref().is_some_and(|path| bad.contains(path));
     let good = |records: &[Arc<Record>]| records.iter().filter(|record| !is_bad(record)).count();
     assert_eq!(
@@ -349,7 +351,8 @@ pub async fn a_destination_that_fails_for_long_gets_everything_when_it_is_back<R
     let records = some_records(90, 7);
     let journal = MemoryJournal::with(records[..30].to_vec());
     let script = deliveries_that_fail(30);
-    let (worker, mut status, stop, stored) = a_worker(&journal, Box::new(script.in_front_of(rig.sink())));
+    let sink = Box::new(script.in_front_of(a_sink(rig, &journal)));
+    let (worker, mut status, stop, stored) = a_worker(&journal, sink);
     let comes_back = async {
         for (at, record) in records[30..].iter().enumerate() {
             let retries = at as u64 / 2;
@@ -365,7 +368,7 @@ pub async fn a_destination_that_fails_for_long_gets_everything_when_it_is_back<R
         .expect("everything is delivered within the bound");
     assert_eq!(journal.parked(SINK), [0_u64; 0]);
     assert!(journal.rejected(SINK).is_empty());
-    assert_kept_contract(&records, &rig.arrived().await);
+    assert_arrived(rig, &journal, &records).await;
 }
 
 fn deliveries_that_fail(count: usize) -> FaultScript {
@@ -390,7 +393,7 @@ pub async fn answers_that_cannot_be_parsed_lose_nothing<R: Rig>(rig: &mut R) {
             let is_done = status.cursor == Seq(120) && status.parked.records == 0;
             is_done || status.state == Phase::Halted
         };
-        let (worker, mut status, stop, stored) = a_worker(&journal, rig.sink());
+        let (worker, mut status, stop, stored) = a_worker(&journal, a_sink(rig, &journal));
         let heals = async {
             let enough = |status: &SinkStatus| status.retries >= FAILURES || is_over(status);
             drop(status.wait_for(enough).await);
@@ -401,14 +404,14 @@ pub async fn answers_that_cannot_be_parsed_lose_nothing<R: Rig>(rig: &mut R) {
         let all = async { tokio::join!(worker.run(), journal.store(stored), heals) };
         let ended = tokio::time::timeout(BOUND, all).await;
         ended.unwrap_or_else(|_| panic!("seed {seed}: the worker neither delivers nor halts"));
-        run_to_the_tail(&journal, rig.sink()).await;
+        run_to_the_tail(&journal, a_sink(rig, &journal)).await;
         let arrived = rig.arrived().await;
         // An answer may have said that a record is refused, whether it was taken or not.
         let letters: Vec<Seq> = journal.rejected(SINK).iter().map(|one| one.seq).collect();
         let has_arrived = |record: &Record| arrived.iter().any(|one| one.seq == record.seq);
         let mut expected = journal.records();
         expected.retain(|record| !letters.contains(&record.seq) || has_arrived(record));
-        assert_kept_contract(&expected, &arrived);
+        assert_arrived(rig, &journal, &expected).await;
     }
 }
 
@@ -420,13 +423,15 @@ pub async fn answers_that_cannot_be_parsed_lose_nothing<R: Rig>(rig: &mut R) {
 pub async fn the_same_sink_goes_on_after_it_is_opened_again<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let records = some_records(30, 3);
-    let mut sink = rig.sink();
+    let journal = MemoryJournal::with(Vec::new());
+    let mut sink = a_sink(rig, &journal);
     for chunk in records.chunks(10) {
         sink.open().await.expect("the destination can be opened");
+        journal.append(chunk.to_vec());
         deliver(sink.as_mut(), chunk).await;
     }
     sink.close().await.expect("the sink can be closed");
-    assert_kept_contract(&records, &rig.arrived().await);
+    assert_arrived(rig, &journal, &records).await;
 }
 
 /// Records that were reported as durable exist after `close`, and the next sink continues after them.
@@ -437,15 +442,15 @@ pub async fn the_same_sink_goes_on_after_it_is_opened_again<R: Rig>(rig: &mut R)
 pub async fn close_leaves_everything_durable<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let records = some_records(40, 4);
+    let journal = MemoryJournal::with(Vec::new());
     for (chunk, so_far) in records.chunks(20).zip([20, 40]) {
-        let mut sink = rig.sink();
+        let mut sink = a_sink(rig, &journal);
         sink.open().await.expect("the destination can be opened");
+        journal.append(chunk.to_vec());
         deliver(sink.as_mut(), chunk).await;
         sink.close().await.expect("the sink can be closed");
         drop(sink);
-        let arrived = rig.arrived().await;
-        assert_kept_contract(&records[..so_far], &arrived);
-        assert_eq!(arrived.len(), so_far, "duplicates without a fault");
+        assert_arrived_once(rig, &journal, &records[..so_far]).await;
     }
 }
 
@@ -458,22 +463,24 @@ pub async fn a_cancelled_delivery_loses_nothing<R: Rig>(rig: &mut R) {
     for polls in [1, 2, 3, 5, 8] {
         rig.fresh().await;
         let records = some_records(200, 5);
-        let mut sink = rig.sink();
+        let journal = MemoryJournal::with(Vec::new());
+        let mut sink = a_sink(rig, &journal);
         sink.open().await.expect("the destination can be opened");
         let batch = Delivery {
             records: records.clone(),
         };
+        journal.append(records.clone());
         drop_after(polls, sink.deliver(&batch)).await;
         // A shutdown closes the sink, a crash does not; both must do.
         if polls % 2 == 0 {
             let _ = sink.close().await;
         }
         drop(sink);
-        let mut sink = rig.sink();
+        let mut sink = a_sink(rig, &journal);
         sink.open().await.expect("the destination can be opened");
         deliver(sink.as_mut(), &records).await;
         sink.close().await.expect("the sink can be closed");
-        assert_kept_contract(&records, &rig.arrived().await);
+        assert_arrived(rig, &journal, &records).await;
     }
 }
 
@@ -499,14 +506,41 @@ pub async fn a_crash_before_the_answer_loses_nothing<R: Rig>(rig: &mut R) {
     rig.fresh().await;
     let journal = MemoryJournal::with(some_records(100, 4));
     let script = FaultScript::new().deliveries([Fault::None, Fault::HoldResponse]);
-    let held = a_run(&journal, Box::new(script.in_front_of(rig.sink())));
+    let held = a_run(&journal, Box::new(script.in_front_of(a_sink(rig, &journal))));
     let until_held = tokio::time::timeout(BOUND, script.held());
     tokio::select! {
         status = held => panic!("the answer was not held: {status:?}"),
         reached = until_held => reached.expect("the second batch is written within the bound"),
     }
-    run_to_the_tail(&journal, rig.sink()).await;
-    assert_kept_contract(&journal.records(), &rig.arrived().await);
+    run_to_the_tail(&journal, a_sink(rig, &journal)).await;
+    assert_arrived(rig, &journal, &journal.records()).await;
+}
+
+/// A new sink of the rig, with the image of this journal if it reads it.
+fn a_sink<R: Rig>(rig: &mut R, journal: &MemoryJournal) -> Box<dyn Sink> {
+    let mut sink = rig.sink();
+    if sink.reads_subtrees() {
+        sink.attach(Box::new(journal.subtrees()));
+    }
+    sink
+}
+
+/// Checks that these records arrived, or that the destination shows the state after all records of the journal.
+async fn assert_arrived<R: Rig>(rig: &mut R, journal: &MemoryJournal, expected: &[Arc<Record>]) {
+    match rig.state().await {
+        Some(state) => assert_present_state(journal, &state),
+        None => assert_kept_contract(expected, &rig.arrived().await),
+    }
+}
+
+/// The same where nothing may arrive twice.
+async fn assert_arrived_once<R: Rig>(rig: &mut R, journal: &MemoryJournal, expected: &[Arc<Record>]) {
+    if let Some(state) = rig.state().await {
+        return assert_present_state(journal, &state);
+    }
+    let arrived = rig.arrived().await;
+    assert_kept_contract(expected, &arrived);
+    assert_eq!(arrived.len(), expected.len(), "duplicates without a fault");
 }
 
 async fn deliver(sink: &mut dyn Sink, records: &[Arc<Record>]) {
@@ -584,57 +618,4 @@ fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
     };
     let (worker, status) = Worker::new(setup);
     (worker, status, stop, stored)
-}
-
-/// Checks what arrived against what was to be delivered: every record is there and equal as JSON; duplicates are
-/// equal with the same id; each path has its records in the order of `seq`, where a repetition begins earlier and
-/// then skips nothing.
-///
-/// # Panics
-///
-/// If a promise is broken.
-pub fn assert_kept_contract(expected: &[Arc<Record>], arrived: &[Arrived]) {
-    let by_seq: HashMap<Seq, &Record> = expected.iter().map(|record| (record.seq, &**record)).collect();
-    let mut written: HashMap<Seq, Arrived> = HashMap::new();
-    for one in arrived {
-        let record = by_seq
-            .get(&one.seq)
-            .unwrap_or_else(|| panic!("record {} arrived and was not to be delivered", one.seq));
-        let written = written.entry(one.seq).or_insert_with(|| Arrived::of(record));
-        assert_eq!(one.id, written.id, "record {} has another id", one.seq);
-        assert!(one.json == written.json, "record {} arrived changed", one.seq);
-    }
-    let mut orders: HashMap<Option<&str>, Vec<Seq>> = HashMap::new();
-    for record in expected {
-        orders.entry(record.path.as_deref()).or_default().push(record.seq);
-    }
-    for (path, order) in orders {
-        let seen = arrived.iter().map(|one| one.seq).filter(|seq| {
-            by_seq
-                .get(seq)
-                .is_some_and(|record| record.path.as_deref() == path)
-        });
-        assert_in_order(path, &order, seen);
-    }
-}
-
-fn assert_in_order(path: Option<&str>, order: &[Seq], seen: impl Iterator<Item = Seq>) {
-    let mut next = 0;
-    let mut furthest = 0;
-    for seq in seen {
-        let at = order.binary_search(&seq).expect("it is of this path");
-        assert!(
-            at <= next,
-            "{path:?}: record {seq} arrived before {}",
-            order[next]
-        );
-        next = at + 1;
-        furthest = furthest.max(next);
-    }
-    assert_eq!(
-        furthest,
-        order.len(),
-        "{path:?}: record {:?} never arrived",
-        order.get(furthest)
-    );
 }

@@ -1,5 +1,6 @@
 //! The suite must catch sinks that break the contract.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,8 +9,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::*;
+use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
+use crate::subtree::{SubtreeLimit, SubtreeReader, SubtreeZnode};
 
 /// How a sink breaks its contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +138,118 @@ async fn the_suite_catches_every_sink_that_breaks_the_contract() {
     ];
     for (wrong, passes) in rows {
         let mut rig = WrongRig(wrong, Destination::default(), Arc::default());
+        let outcome = AssertUnwindSafe(every_promise(&mut rig)).catch_unwind().await;
+        assert_eq!(outcome.is_ok(), passes, "{wrong:?}");
+    }
+}
+
+/// How a sink that writes states breaks its contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WrongState {
+    /// It does not.
+    Nothing,
+    /// It writes the first state only.
+    StaysAtTheFirst,
+    /// It removes nothing that was deleted.
+    KeepsDeleted,
+    /// It writes each state with the next delivery.
+    Lags,
+    /// It writes no data.
+    LosesData,
+}
+
+type Shown = Arc<Mutex<BTreeMap<ZnodePath, Vec<u8>>>>;
+
+struct StateSink {
+    wrong: WrongState,
+    image: Option<Box<dyn SubtreeReader>>,
+    shown: Shown,
+    held: BTreeMap<ZnodePath, Vec<u8>>,
+}
+
+impl StateSink {
+    fn write(&mut self) {
+        let limit = SubtreeLimit {
+            znodes: usize::MAX,
+            bytes: usize::MAX,
+        };
+        let image = self.image.as_mut().expect("the suite attaches an image");
+        let subtree = image.subtree(&ZnodePath::slash(), limit).unwrap();
+        let data = |znode: &SubtreeZnode| znode.data.as_ref().map_or(Vec::new(), |data| data.bytes.to_vec());
+        let znodes = subtree.znodes().iter();
+        let mut present: BTreeMap<_, _> = znodes.map(|znode| (znode.path.clone(), data(znode))).collect();
+        let mut shown = self.shown.lock().unwrap();
+        match self.wrong {
+            WrongState::Nothing => {}
+            WrongState::StaysAtTheFirst if shown.is_empty() => {}
+            WrongState::StaysAtTheFirst => return,
+            WrongState::KeepsDeleted => return shown.extend(present),
+            WrongState::Lags => std::mem::swap(&mut present, &mut self.held),
+            WrongState::LosesData => present.values_mut().for_each(Vec::clear),
+        }
+        *shown = present;
+    }
+}
+
+impl Sink for StateSink {
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn deliver<'a>(&'a mut self, _: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        self.write();
+        async { Ok(()) }.boxed()
+    }
+
+    fn reads_subtrees(&self) -> bool {
+        true
+    }
+
+    fn attach(&mut self, image: Box<dyn SubtreeReader>) {
+        self.image = Some(image);
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+struct StateRig(WrongState, Shown);
+
+impl Rig for StateRig {
+    async fn fresh(&mut self) {
+        self.1 = Shown::default();
+    }
+
+    fn sink(&mut self) -> Box<dyn Sink> {
+        Box::new(StateSink {
+            wrong: self.0,
+            image: None,
+            shown: Arc::clone(&self.1),
+            held: BTreeMap::new(),
+        })
+    }
+
+    async fn arrived(&mut self) -> Vec<Arrived> {
+        Vec::new()
+    }
+
+    async fn state(&mut self) -> Option<BTreeMap<ZnodePath, Vec<u8>>> {
+        Some(self.1.lock().unwrap().clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_suite_catches_every_sink_that_shows_another_state_than_the_present_one() {
+    let rows = [
+        (WrongState::Nothing, true),
+        (WrongState::StaysAtTheFirst, false),
+        (WrongState::KeepsDeleted, false),
+        (WrongState::Lags, false),
+        (WrongState::LosesData, false),
+    ];
+    for (wrong, passes) in rows {
+        let mut rig = StateRig(wrong, Shown::default());
         let outcome = AssertUnwindSafe(every_promise(&mut rig)).catch_unwind().await;
         assert_eq!(outcome.is_ok(), passes, "{wrong:?}");
     }

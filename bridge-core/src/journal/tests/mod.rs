@@ -21,6 +21,7 @@ mod scratch;
 mod sink_snapshot;
 mod sinks;
 mod stretches;
+mod subtrees;
 mod tail_cache;
 mod terms;
 mod wal;
