@@ -17,6 +17,9 @@ use textwrap::{Options, WordSeparator, WordSplitter};
 /// Column of the texts of a section, after their labels.
 const TEXT_AT: usize = 14;
 
+/// Moves to the top left and clears the screen.
+pub const ANEW: &str = "\u{1b}[H\u{1b}[J";
+
 /// Narrower terminals get lines of this width.
 const WIDTH_MIN: usize = 40;
 

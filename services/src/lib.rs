@@ -28,9 +28,11 @@ mod linking;
 mod locks;
 mod machine;
 mod memory;
+mod past;
 mod payload;
 mod present;
 mod protobuf;
+mod recognition;
 mod registration;
 mod rows;
 mod sections;
@@ -44,4 +46,6 @@ pub use config::{
 };
 pub use machine::ServiceMachine;
 pub use memory::MemoryState;
+pub use past::PastServices;
 pub use present::{Present, PresentInstance, PresentLeader};
+pub use recognition::{ProposedSection, Recognition};

@@ -49,6 +49,8 @@ pub struct PresentInstance {
     pub since: Timestamp,
     /// Its registration is gone, and `grace` holds the event back.
     pub is_leaving: bool,
+    /// Since when it is gone, then; null otherwise.
+    pub leaving_since: Option<Timestamp>,
 }
 
 /// The leader of an election.
@@ -110,6 +112,7 @@ fn instance(section: String, row: InstanceRow) -> Option<PresentInstance> {
         path: masked(&announced.path),
         since: announced.since,
         is_leaving: row.pending.is_some(),
+        leaving_since: row.pending.map(|pending| pending.cause.time.captured),
     })
 }
 

@@ -19,7 +19,8 @@ Examples:
 
 Examines the configuration, the running bridge, the machine (disk space, speed
 of fsync, open files), each server of each ensemble (version, role, response
-time), the session and the roots, and each destination. If no bridge runs, it
+time), the session and the roots, and each destination. Proposes sections for
+services and elections that it recognises in the tree. If no bridge runs, it
 opens each destination as at a start, which creates configured files and
 topics.
 

@@ -1,26 +1,45 @@
-//! `zkbridge services`: the registered instances and the leaders, from the journals.
+//! `zkbridge services`: the registered instances and the leaders, now, at a moment, or as they change, from the journals.
 
-use bridge_services::{Present, PresentInstance, PresentLeader};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use bridge_console::text::escaped_json;
+use bridge_console::{Color, Style};
+use bridge_core::journal::Position;
+use bridge_core::number::Seq;
+use bridge_core::record::{Op, Record, ServiceEvent, Timestamp};
+use bridge_query::answer::Moment;
+use bridge_query::{Follower, JournalQuery, Selection};
+use bridge_services::{PastServices, Present, PresentInstance, PresentLeader};
 use clap::Args;
 use globset::{Glob, GlobMatcher};
 use serde::Serialize;
 
-use super::{print, print_json};
+use super::question::{doubt_lines, moment_words};
+use super::serving::{self, Signals};
+use super::{argument, print, print_json, print_on};
+use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
+use crate::terminal::ANEW;
 
 const EXAMPLES: &str = "\
 Examples:
   zkbridge services                        every service, with its instances
   zkbridge services --service 'pay*'       some of them
-  zkbridge services --json                 for programs
-  zkbridge tail -f --op service            what happens from now on
+  zkbridge services --at yesterday         those of then, with what is open
+  zkbridge services --watch                refreshed with each event
+  zkbridge services --watch --json         each event as a line of JSON
 
 Reads only the journals, with or without a running bridge: the state that the
 last service events left. A source without [[source.service]] has none.
 
-Exit codes: 0 printed, 2 the command line or the configuration is wrong,
-3 there is no journal";
+Exit codes: 0 printed, 1 with --at the state is not certain, 2 the command line
+or the configuration is wrong, 3 there is no journal, 130 --watch was ended by
+Ctrl-C";
+
+/// Poll interval of `--watch`. A poll that finds nothing is one search in an index.
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// Options of `services`.
 #[derive(Args, Debug)]
@@ -34,9 +53,26 @@ pub struct ServicesArgs {
     /// Read only the journal of this source
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// Print a JSON document
+    /// Print the state at this moment [default: the end of the journal]
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position, conflicts_with = "watch")]
+    at: Option<Position>,
+    /// Print the state again with each event, in place on a terminal, and
+    /// elsewhere the events
+    #[arg(short, long)]
+    watch: bool,
+    /// Print a JSON document; with --watch each event as a line
     #[arg(long)]
     json: bool,
+}
+
+impl ServicesArgs {
+    fn wants(&self, name: &str) -> bool {
+        self.service.is_empty() || self.service.iter().any(|glob| glob.is_match(name))
+    }
+
+    fn wants_event(&self, event: &ServiceEvent) -> bool {
+        self.wants(&event.service) || event.election.as_deref().is_some_and(|name| self.wants(name))
+    }
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, String> {
@@ -48,6 +84,12 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
 #[derive(Serialize)]
 struct OfSource {
     source: String,
+    /// Of `--at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moment: Option<Moment>,
+    /// Of `--at`: instances and elections that may have been there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<u64>,
     #[serde(flatten)]
     present: Present,
 }
@@ -55,39 +97,181 @@ struct OfSource {
 /// Runs the command.
 pub fn run(args: &ServicesArgs) -> Result<(), Failure> {
     let journals = args.config.journals()?;
+    let opened = journals.of_source(args.source.as_deref())?;
+    let opened: Vec<(String, JournalQuery)> = opened
+        .into_iter()
+        .map(|(source, journal)| (source.name.to_string(), journal))
+        .collect();
+    if args.watch {
+        return serving::block_on(watch(args, opened));
+    }
     let mut found = Vec::new();
-    let is_wanted =
-        |name: &str| args.service.is_empty() || args.service.iter().any(|glob| glob.is_match(name));
-    for (source, journal) in journals.of_source(args.source.as_deref())? {
-        let mut reader = journal.reader()?;
-        let mut present = Present::of(&mut reader.derived()).map_err(|error| {
-            let message = error.to_string();
-            Failure::new(Exit::Environment, message)
-        })?;
-        present.instances.retain(|instance| is_wanted(&instance.service));
-        present.leaders.retain(|leader| is_wanted(&leader.election));
-        found.push(OfSource {
-            source: source.name.to_string(),
-            present,
+    for (source, journal) in &opened {
+        found.push(match args.at {
+            None => of_now(args, source, journal)?,
+            Some(at) => of_moment(args, source, journal, at)?,
         });
     }
-    if args.json {
-        return print_json(&found);
+    match args.json {
+        true => print_json(&found)?,
+        false => print(&text_of(&found))?,
     }
-    let names_sources = found.len() > 1;
-    let mut text = String::new();
-    for OfSource { source, present } in &found {
-        if names_sources {
-            text.push_str(&format!("source {source}\n"));
-        }
-        text.push_str(&words(present));
+    let is_certain = found
+        .iter()
+        .all(|one| one.unknown.unwrap_or(0) == 0 && one.moment.as_ref().is_none_or(|moment| moment.certain));
+    match is_certain {
+        true => Ok(()),
+        false => Err(Failure::new(Exit::Runtime, "")),
     }
-    if text.is_empty() {
-        text.push_str("no service is registered\n");
-    }
-    print(&text)
 }
 
+/// The state at the end of a journal.
+fn of_now(args: &ServicesArgs, source: &str, journal: &JournalQuery) -> Result<OfSource, Failure> {
+    let mut present = present(journal)?;
+    present.instances.retain(|instance| args.wants(&instance.service));
+    present.leaders.retain(|leader| args.wants(&leader.election));
+    Ok(OfSource {
+        source: source.to_owned(),
+        moment: None,
+        unknown: None,
+        present,
+    })
+}
+
+fn present(journal: &JournalQuery) -> Result<Present, Failure> {
+    let mut reader = journal.reader()?;
+    Present::of(&mut reader.derived()).map_err(|error| Failure::new(Exit::Environment, error.to_string()))
+}
+
+/// The state at a moment, by the events of both of its sides.
+fn of_moment(
+    args: &ServicesArgs,
+    source: &str,
+    journal: &JournalQuery,
+    at: Position,
+) -> Result<OfSource, Failure> {
+    let moment = journal.moment(Some(at), wall_clock()())?;
+    let time = time_of(&moment, at);
+    let mut past = PastServices::default();
+    let mut follower = Follower::new(Seq::ZERO);
+    while let Some(page) = follower.next(journal, &of_services())? {
+        for event in page.records.iter().filter_map(|record| event_of(args, record)) {
+            match event.seq <= moment.seq {
+                true => past.take_before(event),
+                false => past.take_after(event, time),
+            }
+        }
+    }
+    // Events that came meanwhile are in the rows, too.
+    let now = of_now(args, source, journal)?.present;
+    let is_whole = moment.oldest.is_none_or(|oldest| oldest <= Seq(1));
+    let (present, unknown) = past.at_moment(now, time, is_whole);
+    Ok(OfSource {
+        source: source.to_owned(),
+        moment: Some(moment),
+        unknown: Some(unknown),
+        present,
+    })
+}
+
+/// The time of a moment on the bridge's clock.
+fn time_of(moment: &Moment, at: Position) -> Timestamp {
+    match (at, &moment.before) {
+        (Position::Time(time), _) => time,
+        (_, Some(before)) => before.captured,
+        (_, None) => Timestamp(0),
+    }
+}
+
+fn of_services() -> Selection {
+    Selection {
+        ops: vec![Op::Service],
+        ..Selection::default()
+    }
+}
+
+fn event_of<'a>(args: &ServicesArgs, record: &'a Record) -> Option<&'a ServiceEvent> {
+    record.event.as_deref().filter(|event| args.wants_event(event))
+}
+
+/// Prints the state, and again after each event; elsewhere than on a terminal the events.
+async fn watch(args: &ServicesArgs, opened: Vec<(String, JournalQuery)>) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let is_in_place = std::io::stdout().is_terminal() && !args.json;
+    let mut followers = Vec::new();
+    let mut found = Vec::new();
+    for (source, journal) in &opened {
+        // Before the state: an event may be printed that the state shows already, and none is missed.
+        followers.push(Follower::new(journal.tail()?));
+        found.push(of_now(args, source, journal)?);
+    }
+    let before = if is_in_place { ANEW } else { "" };
+    if !args.json && !print_on(&format!("{before}{}", text_of(&found)))? {
+        return Ok(());
+    }
+    let mut ticks = tokio::time::interval(POLL_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
+            _ = ticks.tick() => {}
+        }
+        let mut lines = String::new();
+        for ((_, journal), follower) in opened.iter().zip(&mut followers) {
+            while let Some(page) = follower.next(journal, &of_services())? {
+                for event in page.records.iter().filter_map(|record| event_of(args, record)) {
+                    lines.push_str(&event_line(event, args.json));
+                }
+            }
+        }
+        if lines.is_empty() {
+            continue;
+        }
+        if is_in_place {
+            let now = opened
+                .iter()
+                .map(|(source, journal)| of_now(args, source, journal));
+            lines = format!("{ANEW}{}", text_of(&now.collect::<Result<Vec<_>, _>>()?));
+        }
+        if !print_on(&lines)? {
+            return Ok(());
+        }
+    }
+}
+
+fn event_line(event: &ServiceEvent, is_json: bool) -> String {
+    match is_json {
+        true => escaped_json(&String::from_utf8_lossy(&event.to_json())).into_owned() + "\n",
+        false => format!("{}  {}\n", event.time.captured, plain(&event.text)),
+    }
+}
+
+fn text_of(found: &[OfSource]) -> String {
+    let style = Style::for_stdout(Color::Auto);
+    let mut text = String::new();
+    for one in found {
+        if found.len() > 1 {
+            text.push_str(&format!("source {}\n", one.source));
+        }
+        if let Some(moment) = &one.moment {
+            text.push_str(&format!("at {}\n", moment_words(moment)));
+            text.push_str(&doubt_lines(&moment.doubts, &style));
+        }
+        text.push_str(&words(&one.present));
+        if let Some(unknown) = one.unknown.filter(|unknown| *unknown > 0) {
+            text.push_str(&format!(
+                "{unknown} more may have been registered: their section was new or had other options\n"
+            ));
+        }
+    }
+    let is_empty = found
+        .iter()
+        .all(|one| one.present.instances.is_empty() && one.present.leaders.is_empty());
+    if is_empty {
+        text.push_str("no service is registered\n");
+    }
+    text
+}
 fn words(present: &Present) -> String {
     let mut text = String::new();
     let mut last = None;

@@ -9,6 +9,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::Fidelity;
 use bridge_core::source::SourceError;
 use bridge_query::{JournalQuery, QueryError, Range, Selection};
+use bridge_services::{ProposedSection, Recognition};
 use bridge_zookeeper::config::{CaptureMode, Liveness, Server, ZookeeperConfig};
 use bridge_zookeeper::{Probe, Survey, ask_server};
 use futures::future::join_all;
@@ -50,12 +51,20 @@ pub async fn examine_ensemble(
         Err(error) => lines.push(refused(&subject, "session", &error)),
         Ok(survey) => {
             lines.push(session(&subject, options, &survey));
+            let mut recognition = Recognition::beside(&source.services);
             for root in &options.roots {
-                match look_at(&subject, &survey, root, znodes, options.capture).await {
+                let looked = look_at(&subject, &survey, root, znodes, options.capture, &mut recognition);
+                match looked.await {
                     Ok(found) => lines.extend(found),
                     Err(error) => lines.push(refused(&subject, "roots", &error)),
                 }
             }
+            lines.extend(
+                recognition
+                    .proposals()
+                    .iter()
+                    .map(|found| proposal(&subject, found)),
+            );
             if options.liveness == Liveness::Canary && options.capture == CaptureMode::Watch {
                 lines.push(canary(&subject, options, &survey).await);
             }
@@ -162,6 +171,22 @@ fn session(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
     }
 }
 
+/// A convention in the tree that no section decodes.
+fn proposal(subject: &str, found: &ProposedSection) -> Line {
+    let (subjects, members) = match found.section.elections.is_empty() {
+        true => ("service", "registration"),
+        false => ("election", "candidate"),
+    };
+    let message = format!(
+        "found {} of the format '{}' with {} below {}, and no section decodes them",
+        count(found.services, subjects),
+        found.section.format.as_str(),
+        count(found.instances, members),
+        found.place()
+    );
+    Line::proposal(subject, "services", message, found.to_toml())
+}
+
 /// Writes a canary and removes it.
 async fn canary(subject: &str, options: &ZookeeperConfig, survey: &Survey) -> Line {
     const CHECK: &str = "canary";
@@ -191,6 +216,7 @@ async fn look_at(
     root: &ZnodePath,
     znodes: u64,
     capture: CaptureMode,
+    recognition: &mut Recognition,
 ) -> Result<Vec<Line>, SourceError> {
     let check = format!("root {root}");
     let first = survey.read(std::slice::from_ref(root)).await?;
@@ -205,7 +231,7 @@ async fn look_at(
         Some(Outcome::Found { .. }) => {}
     }
     let below = survey.count_below(root).await?;
-    let sample = sample(survey, root, znodes).await?;
+    let sample = sample(survey, root, znodes, recognition).await?;
     let mut lines = vec![Line::ok(subject, &check, size(below, &sample))];
     lines.push(readable(subject, &check, &sample));
     Ok(lines)
@@ -227,7 +253,12 @@ fn denied(subject: &str, check: &str, capture: CaptureMode) -> Line {
     }
 }
 
-async fn sample(survey: &Survey, root: &ZnodePath, znodes: u64) -> Result<Sample, SourceError> {
+async fn sample(
+    survey: &Survey,
+    root: &ZnodePath,
+    znodes: u64,
+    recognition: &mut Recognition,
+) -> Result<Sample, SourceError> {
     let mut found = Sample::default();
     let mut ahead = vec![root.clone()];
     while !ahead.is_empty() && found.read < znodes {
@@ -239,7 +270,8 @@ async fn sample(survey: &Survey, root: &ZnodePath, znodes: u64) -> Result<Sample
         found.read += paths.len() as u64;
         for (path, outcome) in paths.iter().zip(outcomes) {
             match outcome {
-                Outcome::Found { children, .. } => {
+                Outcome::Found { stat, data, children } => {
+                    recognition.take(path, stat.ephemeral_owner, &data);
                     let names = children.unwrap_or_default();
                     let below = names.iter().map(|name| path.child(name));
                     ahead.extend(below.filter(|path| survey.is_captured(path)));

@@ -43,6 +43,9 @@ pub struct Line {
     pub message: String,
     /// The remedy; null if all is well.
     pub remedy: Option<String>,
+    /// Lines for the configuration, to be written after those of the source; absent if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
 }
 
 impl Line {
@@ -53,6 +56,16 @@ impl Line {
             check: check.to_owned(),
             message: message.into(),
             remedy: None,
+            section: None,
+        }
+    }
+
+    /// All is well, and the tree has more that could be used.
+    fn proposal(subject: &str, check: &str, message: impl Into<String>, section: String) -> Line {
+        Line {
+            remedy: Some("add the section below, and a sink with format = \"service\"".to_owned()),
+            section: Some(section),
+            ..Line::ok(subject, check, message)
         }
     }
 

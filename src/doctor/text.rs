@@ -23,6 +23,15 @@ pub fn for_people(lines: &[Line], style: &Style) -> String {
         }
         text.push_str(&one(line, style));
     }
+    for line in lines {
+        if let Some(section) = &line.section {
+            text.push_str(&format!(
+                "\n# for {}\n{}",
+                escaped(&line.subject),
+                escaped_lines(section)
+            ));
+        }
+    }
     let of = |level| lines.iter().filter(|line| line.level == level).count() as u64;
     let (warnings, failures) = (of(Level::Warning), of(Level::Failure));
     let tone = match (warnings, failures) {
@@ -33,6 +42,14 @@ pub fn for_people(lines: &[Line], style: &Style) -> String {
     let sum = format!("{}, {}", count(failures, "failure"), count(warnings, "warning"));
     text.push_str(&format!("\n{}\n", tone.paint(&sum, style)));
     text
+}
+
+/// The lines of a section, which keep their line feeds.
+fn escaped_lines(section: &str) -> String {
+    section
+        .lines()
+        .map(|line| format!("{}\n", escaped(line)))
+        .collect()
 }
 
 fn one(line: &Line, style: &Style) -> String {

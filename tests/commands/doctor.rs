@@ -68,3 +68,45 @@ async fn doctor_passes_a_healthy_bridge_and_names_each_fault_with_a_remedy() {
         assert!(text.contains(words), "{words}\n{text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_proposes_a_section_for_the_services_in_the_tree_which_passes_check_and_is_proposed_once() {
+    real_servers!("doctor and services");
+    let stage = Stage::set("doctor-services").await;
+    let options = zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+    for (name, data) in [
+        ("registry", ""),
+        ("registry/pay", ""),
+        (
+            "registry/pay/a",
+            r#"{"name":"pay","id":"a","address":"10.0.0.7","port":8080,"serviceType":"STATIC"}"#,
+        ),
+    ] {
+        let path = stage.path(name);
+        stage
+            .client
+            .create(&path, data.as_bytes(), &options)
+            .await
+            .unwrap();
+    }
+    let text = stage.run(&["doctor"]).await.ended(0);
+    golden::fits(&text);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let found = "found 1 service of the format 'curator' with 1 registration below /doctor-services/registry";
+    assert!(words.contains(found), "{text}");
+    let from = text.find("[[source.service]]").unwrap();
+    let section = text[from..].split("\n\n").next().unwrap();
+    assert_eq!(
+        section,
+        "[[source.service]]\nformat = \"curator\"\nbase = \"/doctor-services/registry\""
+    );
+    let connect = crate::stage::zookeeper().await.connect_string();
+    stage.bridge.configure(&format!(
+        "[[source]]\nconnect = \"{connect}\"\nroots = [\"/doctor-services\"]\n{section}\n\
+         [[sink]]\nname = \"audit\"\ntype = \"file\"\npath = \"audit.jsonl\"\nformat = \"service\"\n"
+    ));
+    stage.run(&["check"]).await.ended(0);
+    let report = stage.run(&["doctor", "--json"]).await.json(0);
+    let lines = report["lines"].as_array().unwrap();
+    assert!(lines.iter().all(|line| line["section"].is_null()), "{report:#}");
+}

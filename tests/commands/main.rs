@@ -17,6 +17,7 @@ mod reload;
 mod replay;
 mod restore;
 mod scope;
+mod services;
 mod sinks;
 mod stage;
 mod status;

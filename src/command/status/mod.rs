@@ -16,6 +16,7 @@ use crate::cli::ConfigFlag;
 use crate::command::{json_text, print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
+use crate::terminal::ANEW;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,9 +34,6 @@ Exit codes: 0 shown, whatever the state, 1 the running bridge does not answer,
 
 /// Refresh interval of `--watch`.
 const REFRESH: Duration = Duration::from_secs(1);
-
-/// Moves to the top left and clears the screen.
-const ANEW: &str = "\u{1b}[H\u{1b}[J";
 
 /// Options of `status`.
 #[derive(Args, Debug)]
