@@ -178,6 +178,9 @@ fn event(kind: ServiceEventType, now: Timestamp) -> ServiceEvent {
         Type::InstanceDown => "10.0.0.7:8080 is down: its session ended",
         Type::InstanceChanged => "10.0.0.7:8080 changed: weight 10 to 20",
         Type::InstanceRestarted => "10.0.0.7:8080 restarted",
+        Type::InstanceFlapping => "10.0.0.7:8080 is flapping: 5 times down within 10 minutes",
+        Type::InstancesDown => "and 3 more services: 40 instances are down: their sessions ended",
+        Type::RuleChanged => "has another rule",
         Type::ServiceAvailable => "is available: 1 instance",
         Type::ServiceUnavailable => "is unavailable: no instance is left",
         Type::LeaderElected | Type::LeaderChanged => "is led by 10.0.0.7:8080",
@@ -205,6 +208,22 @@ fn event(kind: ServiceEventType, now: Timestamp) -> ServiceEvent {
             event.queue = Some(2);
             event.joined = (kind == Type::QueueChanged).then(|| "10.0.0.8:8080".to_owned());
         }
+        Type::InstanceFlapping => {
+            event.instance = Some("10.0.0.7:8080".to_owned());
+            event.downs = Some(5);
+        }
+        Type::InstancesDown => {
+            event.instances = Some(40);
+            event.unavailable = Some(0);
+            event.by_service = [("example".to_owned(), 37), ("other".to_owned(), 3)].into();
+        }
+        Type::RuleChanged => {
+            event.changes = vec![FieldChange {
+                field: "rule".to_owned(),
+                from: serde_json::Value::Null,
+                to: serde_json::json!({"disables": true, "host": "10.0.0.7", "port": 8080}),
+            }];
+        }
         Type::RegistrationUnreadable => event.reason = Some("the data is no JSON".to_owned()),
         Type::LockAcquired | Type::LockReleased => {
             event.lock = Some("/zkbridge/example".to_owned());
@@ -213,7 +232,7 @@ fn event(kind: ServiceEventType, now: Timestamp) -> ServiceEvent {
             event.waiting = Some(0);
         }
     }
-    if matches!(kind, Type::InstanceDown | Type::LeaderLost) {
+    if matches!(kind, Type::InstanceDown | Type::InstancesDown | Type::LeaderLost) {
         event.cause = Some(DownCause::SessionEnded);
     }
     event

@@ -7,7 +7,7 @@ use bridge_core::journal::JournalError;
 use bridge_core::number::SessionId;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{
-    DownCause, Fidelity, InstanceStatus, Liveness, Op, ServiceEvent, ServiceEventType,
+    DownCause, Fidelity, FieldChange, InstanceStatus, Liveness, Op, ServiceEvent, ServiceEventType,
 };
 use uuid::Uuid;
 
@@ -146,8 +146,34 @@ impl Announcer<'_> {
                 Some(found) => self.lock(found, &election, cause),
                 None => Ok(()),
             },
-            // Their instances are in their places.
-            Subject::Instances { .. } | Subject::Instance { .. } => Ok(()),
+            Subject::Rule {
+                section,
+                service,
+                path,
+                from,
+                to,
+            } => {
+                let Some(found) = self.section(&section) else {
+                    return Ok(());
+                };
+                // At the end of a gap it may be yet another one.
+                let now: Option<Rule> = get(self.state, &keys::rule(&section, &service, &path))?;
+                if now != to {
+                    return Ok(());
+                }
+                let mut event = self.event(ServiceEventType::RuleChanged, found, cause);
+                event.changes = vec![FieldChange {
+                    field: "rule".to_owned(),
+                    from: serde_json::to_value(from).unwrap_or_default(),
+                    to: serde_json::to_value(to).unwrap_or_default(),
+                }];
+                let home = self.sections[found].decoder.at_base(&service);
+                event.service = service;
+                self.push(event, &home, cause, &path);
+                Ok(())
+            }
+            // Their instances are in their places; flaps have a time and no change.
+            Subject::Instances { .. } | Subject::Instance { .. } | Subject::Flaps { .. } => Ok(()),
         }
     }
 
@@ -184,11 +210,22 @@ impl Announcer<'_> {
                 Some(at) => self.lost(at, election, due),
                 None => Ok(()),
             },
-            Subject::Instances { .. } | Subject::Lock { .. } | Subject::Unreadable { .. } => Ok(()),
+            Subject::Flaps {
+                section,
+                service,
+                instance,
+            } => match self.section(section) {
+                Some(at) => self.end_flaps(at, service, instance, due),
+                None => Ok(()),
+            },
+            Subject::Instances { .. }
+            | Subject::Lock { .. }
+            | Subject::Rule { .. }
+            | Subject::Unreadable { .. } => Ok(()),
         }
     }
 
-    fn instance(
+    pub(crate) fn instance(
         &mut self,
         at: usize,
         service: &ServiceKey,
@@ -200,8 +237,11 @@ impl Announcer<'_> {
         let row: Option<InstanceRow> = get(self.state, &key)?;
         let speaking = self.speaking(at, service, instance)?;
         match (row, speaking) {
-            (None, None) => Ok(()),
+            (None, None) => self.is_held(at, service, instance, cause).map(drop),
             (None, Some(speaking)) => {
+                if self.is_held(at, service, instance, cause)? {
+                    return Ok(());
+                }
                 let row = InstanceRow {
                     service: service.clone(),
                     instance: instance.to_owned(),
@@ -377,7 +417,8 @@ impl Announcer<'_> {
         let status = announced.registration.status;
         self.levels.moved(&row.service.name, Some(status), None);
         let was = u64::from(status.is_available());
-        self.count(at, &row.service, &row.home, was, 0, false)
+        self.count(at, &row.service, &row.home, was, 0, false)?;
+        self.count_flap(at, row, cause)
     }
 
     fn speaking(

@@ -63,7 +63,7 @@ impl ServiceMachine {
                 for touched in subjects {
                     announcer.transaction(touched, &mut left)?;
                 }
-                let events = announcer.events;
+                let events = announcer.with_summaries();
                 if !rest.is_empty() {
                     self.announcing = Some(Announcing::Transaction {
                         subjects: rest,
@@ -100,7 +100,7 @@ impl ServiceMachine {
         for (subject, cause) in subjects {
             announcer.deferred(subject, cause)?;
         }
-        let events = announcer.events;
+        let events = announcer.with_summaries();
         self.announcing = Some(match is_last {
             true => Announcing::Services(root),
             false => Announcing::Deferred(root),
@@ -125,7 +125,7 @@ impl ServiceMachine {
                 announcer.service(section, &deferred.service, &deferred.cause)?;
             }
         }
-        let events = announcer.events;
+        let events = announcer.with_summaries();
         self.announcing = (!is_last).then_some(Announcing::Services(root));
         Ok(events)
     }

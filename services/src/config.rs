@@ -34,6 +34,11 @@ pub struct ServiceConfig {
     pub locks: Vec<String>,
     /// Whether candidates that join or leave the queue of an election lead to `queue.changed`.
     pub queue_events: bool,
+    /// An instance that goes so often within ten minutes is `instance.flapping`: its next `instance.up` waits until it has
+    /// stayed for ten minutes. 0: no limit.
+    pub flap_limit: FlapLimit,
+    /// Whether rules that switch instances off lead to `rule.changed`. Only for `dubbo`.
+    pub rule_events: bool,
     /// The path of a registration, for `generic`: `/microservices/{service}/{instance}`. `{name}` is one name or a part
     /// of it, `{name:regex}` one that matches, `{seq}` a sequence number, `{guid}` a UUID, `{_}` anything.
     pub path: Option<String>,
@@ -53,6 +58,21 @@ pub struct ServiceConfig {
     pub volatile: Vec<String>,
     /// The identity of an instance, from the names of `path`: `{instance}`. Without one it is the first address.
     pub identity: Option<String>,
+}
+
+/// Downs of an instance that are remembered.
+const FLAPS_MAX: u32 = 1_000;
+
+/// How often an instance may go within ten minutes before it is flapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct FlapLimit(pub u32);
+
+impl Default for FlapLimit {
+    fn default() -> FlapLimit {
+        FlapLimit(5)
+    }
 }
 
 /// The convention of a `[[source.service]]` section.
@@ -255,6 +275,8 @@ impl ServiceConfig {
         ServiceConfig {
             grace: Span::default(),
             queue_events: false,
+            flap_limit: FlapLimit::default(),
+            rule_events: false,
             ..self.clone()
         }
     }
@@ -296,6 +318,21 @@ impl ServiceConfig {
             ));
         }
         found.extend(self.queue_objections());
+        let FlapLimit(limit) = self.flap_limit;
+        if limit == 1 || limit > FLAPS_MAX {
+            found.push(ConfigIssue::error(
+                "flap_limit",
+                format!("{limit} is no number of times that an instance may go"),
+                format!("give 2 to {FLAPS_MAX}, or 0 for no limit"),
+            ));
+        }
+        if self.rule_events && self.format != ServiceFormat::Dubbo {
+            found.push(ConfigIssue::error(
+                "rule_events",
+                format!("format = \"{}\" has no rules", self.format.as_str()),
+                "leave it out",
+            ));
+        }
         let pointers = [
             ("zone", &self.zone),
             ("version", &self.version),

@@ -60,8 +60,17 @@ impl Deadlines {
         pending: &Pending,
         state: &mut dyn DerivedState,
     ) -> Result<(), JournalError> {
-        let root = root_of(&pending.cause);
-        remove(state, &keys::deadline(root, pending.due, &subject.text()))
+        Deadlines::release_at(subject, pending.due, &pending.cause, state)
+    }
+
+    /// Removes the one that was noted with this change.
+    pub(crate) fn release_at(
+        subject: &Subject,
+        due: i64,
+        cause: &Cause,
+        state: &mut dyn DerivedState,
+    ) -> Result<(), JournalError> {
+        remove(state, &keys::deadline(root_of(cause), due, &subject.text()))
     }
 
     /// Whether a root has one that has come. Nothing is known to be gone in a root with an open gap.

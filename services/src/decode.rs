@@ -92,7 +92,7 @@ pub(crate) enum Decoded {
 }
 
 /// Switches instances of a service off from outside.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub(crate) struct Rule {
     /// The host that it names; `None` for all.
     pub(crate) host: Option<String>,
@@ -183,12 +183,12 @@ impl Decoder {
     }
 
     /// A path made of the base and more names.
-    fn at_base(&self, names: &str) -> String {
+    pub(crate) fn at_base(&self, names: &str) -> String {
         format!("{}/{names}", self.base)
     }
 
     /// The base, as a path.
-    fn base_path(&self) -> String {
+    pub(crate) fn base_path(&self) -> String {
         match self.base.is_empty() {
             true => "/".to_owned(),
             false => self.base.clone(),

@@ -7,6 +7,7 @@
 //! l section service instance ¬czxid path        the registrations of an instance, the newest first
 //! i section service instance                    an instance, as it was announced
 //! s section service                             a service
+//! f section service instance                    how often it went lately
 //! a section service instance path               znodes with further facts of an instance
 //! r section service path                        rules of a service
 //! e section election                            an election or a lock
@@ -63,7 +64,7 @@ impl Key {
 }
 
 /// Kinds of rows of a section that follow from znodes, besides the znodes themselves.
-pub(crate) const OF_SECTION: [u8; 5] = *b"larqm";
+pub(crate) const OF_SECTION: [u8; 6] = *b"larqmf";
 
 /// Kinds of rows of a section that say what was announced.
 pub(crate) const ANNOUNCED_OF_SECTION: [u8; 3] = *b"ise";
@@ -153,6 +154,10 @@ pub(crate) fn beside(section: &str, service: &ServiceKey, instance: &str) -> Key
 
 pub(crate) fn beside_at(section: &str, service: &ServiceKey, instance: &str, path: &str) -> Key {
     beside(section, service, instance).text(path)
+}
+
+pub(crate) fn flaps(section: &str, service: &ServiceKey, instance: &str) -> Key {
+    Key::of(b'f').text(section).service(service).text(instance)
 }
 
 pub(crate) fn rules(section: &str, name: &str) -> Key {

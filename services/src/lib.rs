@@ -22,6 +22,7 @@ mod config;
 mod deadlines;
 mod decode;
 mod election;
+mod flaps;
 mod keys;
 mod levels;
 mod linking;
@@ -37,12 +38,13 @@ mod registration;
 mod rows;
 mod sections;
 mod sentence;
+mod summaries;
 mod template;
 mod url;
 
 pub use config::{
-    DecodeFrom, Decoding, EndpointsAt, SECTIONS_MAX, ServiceConfig, ServiceFormat, StatusAt, Unwrapping,
-    UrlForm,
+    DecodeFrom, Decoding, EndpointsAt, FlapLimit, SECTIONS_MAX, ServiceConfig, ServiceFormat, StatusAt,
+    Unwrapping, UrlForm,
 };
 pub use machine::ServiceMachine;
 pub use memory::MemoryState;

@@ -4,7 +4,7 @@ use bridge_core::derive::{DerivedState, ObservedChange};
 use bridge_core::journal::JournalError;
 use bridge_core::number::{SessionId, Zxid};
 
-use crate::decode::{Candidate, Decoded};
+use crate::decode::{Candidate, Decoded, Rule};
 use crate::election::candidate_name;
 use crate::keys;
 use crate::machine::{Note, Section, Subject, Touch};
@@ -62,7 +62,9 @@ impl Linking<'_> {
                 self.touch_instance(service, instance);
             }
             Meaning::Rule { service, .. } => {
-                remove(self.state, &keys::rule(section, service, self.path))?;
+                let key = keys::rule(section, service, self.path);
+                self.touch_rule(service, &key, None)?;
+                remove(self.state, &key)?;
                 self.touch_instances(service);
             }
             Meaning::Leader { election, .. } => {
@@ -269,7 +271,9 @@ impl Linking<'_> {
                 self.touch_instance(service, instance);
             }
             Meaning::Rule { service, rule } => {
-                put(self.state, &keys::rule(section, service, self.path), rule)?;
+                let key = keys::rule(section, service, self.path);
+                self.touch_rule(service, &key, Some(rule))?;
+                put(self.state, &key, rule)?;
                 self.touch_instances(service);
             }
             Meaning::Leader {
@@ -379,6 +383,25 @@ impl Linking<'_> {
             service: service.to_owned(),
         };
         self.touch(subject, None);
+    }
+
+    /// Before the row of a rule is changed.
+    fn touch_rule(&mut self, service: &str, key: &keys::Key, to: Option<&Rule>) -> Result<(), JournalError> {
+        if !self.section.decoder.config.rule_events {
+            return Ok(());
+        }
+        let from: Option<Rule> = get(self.state, key)?;
+        if from.as_ref() != to {
+            let subject = Subject::Rule {
+                section: self.name(),
+                service: service.to_owned(),
+                path: self.path.to_owned(),
+                from,
+                to: to.cloned(),
+            };
+            self.touch(subject, None);
+        }
+        Ok(())
     }
 
     fn touch_election(&mut self, election: &str, candidate: Option<&Candidate>, note: Option<Note>) {

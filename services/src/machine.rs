@@ -16,7 +16,7 @@ use crate::batches::{Announcing, defer, of_transaction, subjects_of};
 use crate::causes::Deletes;
 use crate::config::ServiceConfig;
 use crate::deadlines::Deadlines;
-use crate::decode::{Decoded, Decoder, Payload, Znode};
+use crate::decode::{Decoded, Decoder, Payload, Rule, Znode};
 use crate::keys;
 use crate::levels::Levels;
 use crate::linking::Linking;
@@ -25,6 +25,9 @@ use crate::rows::{Cause, InstanceRow, NodeRow, for_each, get, root_of};
 
 /// A longer identity is no identity.
 const IDENTITY_BYTES_MAX: usize = 1_024;
+
+/// Batches without an event that one tick takes.
+const SILENT_BATCHES_MAX: usize = 16;
 
 /// Derives service events from the changes of one source.
 pub struct ServiceMachine {
@@ -93,6 +96,20 @@ pub(crate) enum Subject {
         section: String,
         election: String,
     },
+    /// The downs of an instance that are remembered.
+    Flaps {
+        section: String,
+        service: ServiceKey,
+        instance: String,
+    },
+    /// A rule that became another one.
+    Rule {
+        section: String,
+        service: String,
+        path: String,
+        from: Option<Rule>,
+        to: Option<Rule>,
+    },
     Unreadable {
         section: String,
         service: ServiceKey,
@@ -110,7 +127,7 @@ impl Subject {
     }
 
     pub(crate) fn is_once(&self) -> bool {
-        !matches!(self, Subject::Unreadable { .. })
+        !matches!(self, Subject::Unreadable { .. } | Subject::Rule { .. })
     }
 }
 
@@ -344,13 +361,22 @@ impl Derivation for ServiceMachine {
         now: Timestamp,
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError> {
-        let due = self.deadlines.take_due(now.0, &self.gaps, state)?;
         let deletes = Deletes::default();
-        let mut announcer = self.announcer(&deletes, state, false);
-        for due in due {
-            announcer.fire(&due.subject, due.at)?;
+        // Most of those that end without an event are counts of flaps: they hold up no event.
+        for _ in 0..SILENT_BATCHES_MAX {
+            let due = self.deadlines.take_due(now.0, &self.gaps, state)?;
+            if due.is_empty() {
+                break;
+            }
+            let mut announcer = self.announcer(&deletes, state, false);
+            for due in due {
+                announcer.fire(&due.subject, due.at)?;
+            }
+            if !announcer.events.is_empty() {
+                return Ok(announcer.with_summaries());
+            }
         }
-        Ok(announcer.events)
+        Ok(Vec::new())
     }
 
     fn instances(&mut self) -> Option<Vec<InstanceCount>> {

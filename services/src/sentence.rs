@@ -3,6 +3,8 @@
 use bridge_core::record::{DownCause, Endpoint, Fidelity, FieldChange, ServiceEvent, ServiceEventType};
 use serde_json::Value;
 
+use crate::flaps::WINDOW_MS;
+
 /// Fields that a sentence names; the others it counts.
 const FIELDS_MAX: usize = 3;
 
@@ -37,6 +39,13 @@ pub(crate) fn sentence(event: &ServiceEvent) -> String {
             )
         }
         ServiceEventType::InstanceRestarted => format!("{service} {instance} restarted{found}"),
+        ServiceEventType::InstanceFlapping => format!(
+            "{service} {instance} is flapping: {} times down within {} minutes",
+            event.downs.unwrap_or_default(),
+            WINDOW_MS / 60_000
+        ),
+        ServiceEventType::InstancesDown => summary(event),
+        ServiceEventType::RuleChanged => format!("{service}: {}{found}", rule_words(event)),
         ServiceEventType::ServiceAvailable => match event.instances {
             Some(1) => format!("{service} is available: 1 instance"),
             count => format!("{service} is available: {} instances", count.unwrap_or_default()),
@@ -64,6 +73,67 @@ pub(crate) fn sentence(event: &ServiceEvent) -> String {
         ServiceEventType::LockReleased => format!("{holder} released the {mode} lock {lock}"),
     };
     plain(&text, BYTES_MAX)
+}
+
+/// Many instances and services.
+fn summary(event: &ServiceEvent) -> String {
+    let mut services: Vec<(&String, u64)> = event
+        .by_service
+        .iter()
+        .map(|(name, count)| (name, *count))
+        .collect();
+    services.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let shown: Vec<String> = services
+        .iter()
+        .take(FIELDS_MAX)
+        .map(|(name, count)| match count {
+            0 => plain(name, VALUE_BYTES_MAX),
+            count => format!("{} {count}", plain(name, VALUE_BYTES_MAX)),
+        })
+        .collect();
+    let mut shown = shown.join(", ");
+    if services.len() > FIELDS_MAX {
+        shown.push_str(&format!(" and {} more", services.len() - FIELDS_MAX));
+    }
+    let unavailable = match event.unavailable.unwrap_or_default() {
+        0 => None,
+        1 => Some("1 service has no available instance".to_owned()),
+        count => Some(format!("{count} services have no available instance")),
+    };
+    let downs = event.instances.unwrap_or_default();
+    let of = match services.len() {
+        1 => "1 service".to_owned(),
+        count => format!("{count} services"),
+    };
+    let why = match event.cause {
+        Some(DownCause::Deregistered) => ": they deregistered",
+        Some(DownCause::SessionEnded) => ": their sessions ended",
+        Some(DownCause::Unknown) => ": the causes are unknown",
+        None => "",
+    };
+    let down = (downs > 0).then(|| format!("{downs} instances of {of} are down{why}"));
+    let parts: Vec<String> = down.into_iter().chain(unavailable).collect();
+    format!("{} ({shown})", parts.join("; "))
+}
+
+fn rule_words(event: &ServiceEvent) -> String {
+    let change = event.changes.first();
+    let (from, to) = change.map_or((&Value::Null, &Value::Null), |change| (&change.from, &change.to));
+    let effect = |rule: &Value| match (
+        rule["disables"].as_bool(),
+        rule["host"].as_str(),
+        rule["port"].as_u64(),
+    ) {
+        (Some(true), Some(host), Some(port)) => format!("disables {host}:{port}"),
+        (Some(true), Some(host), None) => format!("disables {host}"),
+        (Some(true), None, _) => "disables all instances".to_owned(),
+        _ => "disables nothing".to_owned(),
+    };
+    match (from, to) {
+        (Value::Null, to) => format!("a new rule {}", effect(to)),
+        (from, Value::Null) => format!("a rule that {} was removed", effect(from)),
+        (_, to) => format!("a rule {} now", effect(to)),
+    }
 }
 
 fn state_of(event: &ServiceEvent) -> String {

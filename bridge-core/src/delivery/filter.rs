@@ -5,7 +5,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use super::options::{Ephemeral, Filter, OpClass};
 use crate::issue::ConfigIssue;
 use crate::path_glob::path_glob;
-use crate::record::{Op, Record, ServiceEvent};
+use crate::record::{Op, Record, ServiceEvent, ServiceEventType};
 
 /// A [`Filter`] ready for use.
 #[derive(Clone, Debug)]
@@ -23,10 +23,17 @@ struct EventFilter {
     instances: Option<GlobSet>,
     events: Option<GlobSet>,
     zones: Option<GlobSet>,
+    summaries: bool,
 }
 
 impl EventFilter {
     fn passes(&self, event: &ServiceEvent) -> bool {
+        if event.kind == ServiceEventType::InstancesDown {
+            return self.summaries && self.passes_summary(event);
+        }
+        if self.summaries && event.summary.is_some() {
+            return false;
+        }
         let passes = |globs: &Option<GlobSet>, text: Option<&str>, otherwise: bool| match (globs, text) {
             (None, _) => true,
             (Some(globs), Some(text)) => globs.is_match(text),
@@ -36,6 +43,18 @@ impl EventFilter {
             && passes(&self.instances, event.instance.as_deref(), true)
             && passes(&self.events, Some(event.kind.as_str()), false)
             && passes(&self.zones, event.zone.as_deref(), false)
+    }
+
+    /// A summary passes where one of the events that it counts would.
+    fn passes_summary(&self, event: &ServiceEvent) -> bool {
+        let mut services = event.by_service.keys();
+        let is_of_service = |globs: &GlobSet| services.any(|service| globs.is_match(service));
+        let counted = [
+            ServiceEventType::InstanceDown.as_str(),
+            ServiceEventType::ServiceUnavailable.as_str(),
+        ];
+        let is_of_type = |globs: &GlobSet| counted.iter().any(|kind| globs.is_match(kind));
+        self.services.as_ref().is_none_or(is_of_service) && self.events.as_ref().is_none_or(is_of_type)
     }
 }
 
@@ -66,8 +85,19 @@ impl Filter {
         globs
             .chain(words)
             .chain(no_ops(&self.ops))
+            .chain(self.vain_summaries())
             .map(ConfigIssue::from)
             .collect()
+    }
+
+    /// A summary has no instance and no zone, so that a filter by these would hide what it is about.
+    fn vain_summaries(&self) -> Option<BadFilter> {
+        let has_other = !self.instances.is_empty() || !self.zones.is_empty();
+        (self.summaries && has_other).then(|| BadFilter {
+            key: "summaries".to_owned(),
+            message: "a summary has no instance and no zone, and the sink chooses by them".to_owned(),
+            remedy: "leave summaries out, or choose by services alone".to_owned(),
+        })
     }
 
     /// The globs that are none of paths, with their keys.
@@ -91,6 +121,9 @@ impl CompiledFilter {
         if let Some(bad) = no_ops(&filter.ops) {
             return Err(bad);
         }
+        if let Some(bad) = filter.vain_summaries() {
+            return Err(bad);
+        }
         Ok(CompiledFilter {
             paths: globs(&filter.paths)?,
             ops: filter.ops.clone(),
@@ -100,6 +133,7 @@ impl CompiledFilter {
                 instances: word_globs("instances", &filter.instances)?,
                 events: word_globs("events", &filter.events)?,
                 zones: word_globs("zones", &filter.zones)?,
+                summaries: filter.summaries,
             },
         })
     }
@@ -365,6 +399,55 @@ mod tests {
         };
         assert_eq!(CompiledFilter::new(&bad).unwrap_err().key, "zones[0]");
         assert_eq!(bad.objections()[0].key, "zones[0]");
+    }
+
+    #[test]
+    fn a_summary_comes_in_the_place_of_the_events_that_it_counts_and_only_where_it_is_asked_for() {
+        let record = |kind: ServiceEventType, change: fn(&mut ServiceEvent)| {
+            let mut event = ServiceEvent::of_type(kind);
+            event.service = "pay".to_owned();
+            event.path = "/services/pay".to_owned();
+            change(&mut event);
+            crate::example::event_record(event)
+        };
+        let alone = record(ServiceEventType::InstanceDown, |_| {});
+        let counted = record(ServiceEventType::InstanceDown, |event| {
+            event.summary = Some(uuid::Uuid::from_u128(7));
+        });
+        let summary = record(ServiceEventType::InstancesDown, |event| {
+            event.by_service = [("pay".to_owned(), 30)].into();
+        });
+        let check = |filter: Filter, expected: [bool; 3]| {
+            let compiled = CompiledFilter::new(&filter).unwrap();
+            let found = [&alone, &counted, &summary].map(|record| compiled.passes(record));
+            assert_eq!(found, expected, "{filter:?}");
+        };
+        let list = |word: &str| vec![word.to_owned()];
+        let asked = || Filter {
+            summaries: true,
+            ..Filter::default()
+        };
+        check(Filter::default(), [true, true, false]);
+        check(asked(), [true, false, true]);
+        let (events, services) = (list("instance.*"), list("p*"));
+        check(
+            Filter {
+                events,
+                services,
+                ..asked()
+            },
+            [true, false, true],
+        );
+        let services = list("cart");
+        check(Filter { services, ..asked() }, [false; 3]);
+        let events = list("leader.*");
+        check(Filter { events, ..asked() }, [false; 3]);
+        let by_zone = Filter {
+            zones: list("az-1"),
+            ..asked()
+        };
+        assert!(CompiledFilter::new(&by_zone).is_err());
+        assert_eq!(by_zone.objections()[0].key, "summaries");
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Filter {
     pub events: Vec<String>,
     /// Globs of zones; empty means all. Events without a zone pass only where it is empty.
     pub zones: Vec<String>,
+    /// Deliver one `instances.down` in the place of the many `instance.down` and `service.unavailable` of one moment. For
+    /// people; a program wants each event.
+    pub summaries: bool,
 }
 
 impl Default for Filter {
@@ -40,6 +43,7 @@ impl Default for Filter {
             instances: Vec::new(),
             events: Vec::new(),
             zones: Vec::new(),
+            summaries: false,
         }
     }
 }

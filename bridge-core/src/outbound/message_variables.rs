@@ -43,7 +43,7 @@ const OF_CHANGES: [&str; 24] = [
 ];
 
 /// The fields of a service event, then what is made of them.
-const OF_SERVICES: [&str; 48] = [
+const OF_SERVICES: [&str; 52] = [
     "schema",
     "type",
     "id",
@@ -73,6 +73,10 @@ const OF_SERVICES: [&str; 48] = [
     "missed",
     "time",
     "text",
+    "summary",
+    "by_service",
+    "unavailable",
+    "downs",
     "instances",
     "election",
     "previous",

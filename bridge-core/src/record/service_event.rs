@@ -66,6 +66,15 @@ pub enum ServiceEventType {
     #[serde(rename = "instance.listed")]
     #[strum(serialize = "instance.listed")]
     InstanceListed,
+    /// An instance went several times within some minutes. Its next `instance.up` waits until it stays.
+    #[serde(rename = "instance.flapping")]
+    #[strum(serialize = "instance.flapping")]
+    InstanceFlapping,
+    /// Many instances went in one moment, or many services became unavailable: the sum of the events that name it as
+    /// their `summary`. Only for sinks with `summaries`.
+    #[serde(rename = "instances.down")]
+    #[strum(serialize = "instances.down")]
+    InstancesDown,
     /// The first instance of a service became available.
     #[serde(rename = "service.available")]
     #[strum(serialize = "service.available")]
@@ -90,6 +99,10 @@ pub enum ServiceEventType {
     #[serde(rename = "registration.unreadable")]
     #[strum(serialize = "registration.unreadable")]
     RegistrationUnreadable,
+    /// A rule for the instances of a service was made, changed or removed. Only if asked for.
+    #[serde(rename = "rule.changed")]
+    #[strum(serialize = "rule.changed")]
+    RuleChanged,
     /// A candidate joined or left the queue of an election. Only if asked for.
     #[serde(rename = "queue.changed")]
     #[strum(serialize = "queue.changed")]
@@ -262,7 +275,19 @@ pub struct ServiceEvent {
     pub time: Times,
     /// A sentence for people.
     pub text: String,
-    /// Available instances of the service. In `service.*`.
+    /// The `instances.down` that counts this event. In `instance.down` and `service.unavailable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Uuid>,
+    /// How many instances of each service went. In `instances.down`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_service: BTreeMap<String, u64>,
+    /// Services that became unavailable. In `instances.down`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<u64>,
+    /// How often the instance went within some minutes. In `instance.flapping`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downs: Option<u64>,
+    /// Available instances of the service, in `service.*`; those that went, in `instances.down`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u64>,
     /// The path that names the election. In `leader.*` and `queue.changed`.
@@ -348,6 +373,10 @@ impl ServiceEvent {
                 captured: Timestamp(0),
             },
             text: String::new(),
+            summary: None,
+            by_service: BTreeMap::new(),
+            unavailable: None,
+            downs: None,
             instances: None,
             election: None,
             previous: None,
@@ -387,6 +416,10 @@ impl ServiceEvent {
             missed: self.missed,
             time: self.time,
             text: FACTS_REMOVED.to_owned(),
+            summary: self.summary,
+            by_service: self.by_service.clone(),
+            unavailable: self.unavailable,
+            downs: self.downs,
             instances: self.instances,
             election: self.election.clone(),
             queue: self.queue,

@@ -76,12 +76,16 @@ impl Notice {
             Type::LeaderElected | Type::LeaderChanged => {
                 ("ZooKeeperLeaderLost", Effect::Closes, Urgency::Info)
             }
+            Type::InstancesDown => ("ZooKeeperInstancesDown", Effect::Informs, Urgency::Critical),
+            Type::InstanceFlapping => ("ZooKeeperInstanceFlapping", Effect::Informs, Urgency::Error),
             Type::RegistrationUnreadable => {
                 ("ZooKeeperRegistrationUnreadable", Effect::Informs, Urgency::Error)
             }
-            Type::InstanceChanged | Type::QueueChanged | Type::LockAcquired | Type::LockReleased => {
-                ("ZooKeeperServiceEvent", Effect::Informs, Urgency::Info)
-            }
+            Type::InstanceChanged
+            | Type::RuleChanged
+            | Type::QueueChanged
+            | Type::LockAcquired
+            | Type::LockReleased => ("ZooKeeperServiceEvent", Effect::Informs, Urgency::Info),
         };
         let of_one = matches!(alert, "ZooKeeperInstanceDown");
         let subject = [
