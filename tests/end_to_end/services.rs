@@ -1,13 +1,14 @@
-//! Service events of real registrations: Curator's discovery and leader latches, with processes that leave in order, are
+//! Service events of real registrations: Curator's discovery and leader latches, kazoo's locks and elections, with processes that leave in order, are
 //! killed, and come back, and a bridge that is killed in between.
 
 use std::time::Duration;
 
-use bridge_servers::{Registrar, eventually, real_servers};
+use bridge_servers::{Python, Registrar, eventually, real_servers};
 use serde_json::Value;
 
 use crate::bridge::{BOUND, Bridge};
 use crate::stage::{Place, source};
+use crate::webhook::Service;
 use crate::writer::Writer;
 
 /// As short as the servers allow.
@@ -153,6 +154,129 @@ async fn instances_of_curator_come_go_restart_and_survive_a_kill_of_the_bridge()
             .all(|line| line["schema"] == "zkbridge.change/1")
     );
     assert!(events.iter().all(|line| line["schema"] == "zkbridge.service/1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slack_hears_of_the_instances_of_a_process_that_is_killed_and_of_nothing_twice() {
+    real_servers!("messages about instances that die");
+    let place = Place::shared().await;
+    let slack = Service::start().await;
+    slack.answer("", 200);
+    let root = "/slack-events";
+    let writer = Writer::connect(&place.direct).await;
+    writer.create(root, "").await;
+    let base = format!("{root}/services");
+    let source = source("main", &place, &[root.to_owned()]);
+    let url = &slack.url;
+    let mut bridge = Bridge::configured(&format!(
+        "{source}[[source.service]]\nformat = \"curator\"\nbase = \"{base}\"\n[[sink]]\ntype = \"webhook\"\n\
+         url = \"{url}\"\nallow_private_addresses = true\npreset = \"slack\"\nformat = \"service\"\n\
+         events = [\"instance.*\", \"service.*\"]\n"
+    ));
+    bridge.start_ready().await;
+    let service = (base.as_str(), "payments", "10.0.0.7");
+    let registered = Registrar::register(&place.direct, SESSION, service, &["8080", "8081"]).await;
+    let mut process = registered.unwrap();
+    let coming = [
+        "🟢 payments 10.0.0.7:8080 is up",
+        "🟢 payments is available: 1 instance",
+        "🟢 payments 10.0.0.7:8081 is up",
+    ];
+    let hears = async |count: usize| {
+        let is_whole = || std::future::ready(slack.texts().len() >= count);
+        let heard = eventually(format!("{count} messages"), BOUND, is_whole).await;
+        assert!(heard.is_ok(), "{:?}\n{:#}", slack.texts(), bridge.status().await);
+    };
+    hears(3).await;
+    assert_eq!(slack.texts(), coming);
+    process.process.kill().await.unwrap();
+    // The instances of a session go in one transaction, in any order.
+    let gone = ["8080", "8081"].map(|port| format!("🔴 payments 10.0.0.7:{port} is down: its session ended"));
+    hears(6).await;
+    let mut last = slack.texts().split_off(3);
+    last[..2].sort();
+    assert_eq!(last[..2], gone);
+    assert_eq!(last[2], "🔴 payments has no available instance");
+    bridge.at_rest().await;
+    assert_eq!(slack.texts().len(), 6);
+    bridge.terminate().await;
+}
+
+/// Two clients of kazoo: the second one gets lock and leadership when the first one gives them back.
+const KAZOO: &str = r#"
+import sys, threading, time
+from kazoo.client import KazooClient
+
+connect, root = sys.stdin.read().split()
+first, second = KazooClient(connect), KazooClient(connect)
+first.start()
+second.start()
+
+def both_queue(recipe):
+    while len(recipe.contenders()) < 2:
+        time.sleep(0.02)
+
+locks = first.Lock(root + "/lock", "node-1"), second.Lock(root + "/lock", "node-2")
+locks[0].acquire()
+waiting = threading.Thread(target=locks[1].acquire)
+waiting.start()
+both_queue(locks[0])
+locks[0].release()
+waiting.join()
+locks[1].release()
+
+elections = first.Election(root + "/leader", "node-1"), second.Election(root + "/leader", "node-2")
+leads, is_over = threading.Event(), threading.Event()
+
+def lead():
+    leads.set()
+    is_over.wait()
+
+leading = threading.Thread(target=elections[0].run, args=(lead,))
+leading.start()
+leads.wait()
+following = threading.Thread(target=elections[1].run, args=(lambda: None,))
+following.start()
+both_queue(elections[0])
+is_over.set()
+leading.join()
+following.join()
+first.stop()
+second.stop()
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_and_leaders_of_kazoo_follow_each_other_as_kazoo_lets_them() {
+    real_servers!("service events of kazoo");
+    let place = Place::shared().await;
+    let root = "/kazoo-events";
+    let writer = Writer::connect(&place.direct).await;
+    writer.create(root, "").await;
+    let sections = format!(
+        "[[source.service]]\nformat = \"queue\"\nelections = [\"{root}/leader\"]\nlocks = [\"{root}/lock\"]\n"
+    );
+    let mut bridge = Bridge::configured(&configuration(&place, root, &sections));
+    bridge.start_ready().await;
+    let input = format!("{} {root}", place.direct);
+    Python::KAZOO.run(KAZOO, input.as_bytes()).await.unwrap();
+    let election = format!("{root}/leader");
+    let all = ["leader.elected node-1", "leader.changed node-2", "leader.lost -"];
+    expect(&bridge, &election, &all).await;
+    let lock = format!("{root}/lock");
+    let events = lines(&bridge, FILE);
+    let of_lock = events.iter().filter(|event| event["service"] == lock.as_str());
+    let words = of_lock.map(|event| {
+        let text = |key: &str| event[key].as_str().unwrap().to_owned();
+        format!("{} {}", text("type"), text("holder"))
+    });
+    let expected = [
+        "lock.acquired node-1",
+        "lock.released node-1",
+        "lock.acquired node-2",
+        "lock.released node-2",
+    ];
+    assert_eq!(words.collect::<Vec<_>>(), expected);
+    bridge.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

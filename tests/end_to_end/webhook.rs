@@ -85,7 +85,7 @@ impl Service {
     }
 
     /// From now on this path (`""`: all others) is answered so.
-    fn answer(&self, path: &str, status: u16) {
+    pub fn answer(&self, path: &str, status: u16) {
         self.desk.answers.lock().unwrap().insert(path.to_owned(), status);
     }
 
@@ -102,6 +102,19 @@ impl Service {
         fresh
             .map(|call| call.event["data"]["op"].as_str().unwrap_or("?").to_owned())
             .collect()
+    }
+
+    /// The texts of the accepted messages of a chat, each once, in order.
+    pub fn texts(&self) -> Vec<String> {
+        let calls = self.calls().into_iter().filter(|call| call.status < 300);
+        let mut texts: Vec<String> = Vec::new();
+        for call in calls {
+            let text = call.event["text"].as_str().unwrap_or("?").to_owned();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        texts
     }
 
     pub async fn has_ops(&self, bridge: &Bridge, path: &str, story: &[&str]) {

@@ -79,8 +79,16 @@ impl Python {
         ],
     );
 
+    /// kazoo, the client of ZooKeeper for Python, with its recipes.
+    pub const KAZOO: Python = Python::new("kazoo", &["kazoo==2.11.0"]);
+
     /// Every environment that the tests use.
-    pub const ALL: &[Python] = &[Python::CLOUDEVENTS, Python::WEBHOOKS, Python::KUBERNETES];
+    pub const ALL: &[Python] = &[
+        Python::CLOUDEVENTS,
+        Python::WEBHOOKS,
+        Python::KUBERNETES,
+        Python::KAZOO,
+    ];
 
     /// Packages with fixed versions, theirs and those of all that they need, as lines of `requirements.txt`.
     pub const fn new(name: &'static str, requirements: &'static [&'static str]) -> Python {
