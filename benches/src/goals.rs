@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::figures::{Comparison, Figures, Summary};
-use crate::scenario::{cut, idle, journal, latency, reconnect, start, sustained};
-use crate::subject::Subject::{self, Bridge, Curator, Pipeline, Walk};
+use crate::scenario::{cut, idle, journal, latency, reconnect, services, start, sustained};
+use crate::subject::Subject::{self, Bridge, BridgeServices, Curator, Pipeline, Walk};
 
 /// The bound of a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +22,10 @@ enum Beside {
     By(Subject),
     /// The difference from another subject's value.
     Less(Subject),
+    /// The ratio of another subject's value to that of the bridge.
+    OtherBy(Subject),
+    /// The difference of another subject's value from that of the bridge.
+    OtherLess(Subject),
 }
 
 struct Goal {
@@ -48,12 +52,12 @@ const fn goal(
     }
 }
 
-use Beside::{By, Itself, Less};
+use Beside::{By, Itself, Less, OtherBy, OtherLess};
 use Bound::{AtLeast, AtMost};
 
 /// All goals, except those of single sinks, which have their own benchmark.
 #[rustfmt::skip] // One row each.
-const GOALS: [Goal; 28] = [
+const GOALS: [Goal; 30] = [
     goal("sustained rate by that of the bare pipeline", sustained::NAME, sustained::RATE, By(Pipeline), AtLeast(0.9)),
     goal("sustained rate by that of Curator", sustained::NAME, sustained::RATE, By(Curator), AtLeast(1.5)),
     goal("sustained: versions delivered, %", sustained::NAME, sustained::DELIVERED, Itself, AtLeast(99.0)),
@@ -81,6 +85,8 @@ const GOALS: [Goal; 28] = [
     goal("idle: CPU, % of one core", idle::NAME, idle::CPU, Itself, AtMost(0.2)),
     goal("idle: memory, MB", idle::NAME, idle::MEMORY, Itself, AtMost(60.0)),
     goal("sustained: paths whose last state is wrong", sustained::NAME, sustained::WRONG, Itself, AtMost(0.0)),
+    goal("services: CPU for a change by that without sections", services::NAME, sustained::CPU, OtherBy(BridgeServices), AtMost(1.25)),
+    goal("services: memory of 100,000 instances in 1,000 services, MB", services::REGISTRY, idle::MEMORY, OtherLess(BridgeServices), AtMost(30.0)),
     goal("start, 100,000 znodes: paths missing in the topic", start::HUNDRED_THOUSAND, start::MISSING, Itself, AtMost(0.0)),
 ];
 
@@ -106,10 +112,14 @@ impl Goal {
     fn outcome(&self, figures: &Figures) -> Outcome {
         let beside =
             |other, comparison| figures.beside(self.scenario, self.measure, (Bridge, other), comparison);
+        let beside_bridge =
+            |other, comparison| figures.beside(self.scenario, self.measure, (other, Bridge), comparison);
         let reached = match self.beside {
             Itself => figures.summary(self.scenario, Bridge, self.measure),
             By(other) => beside(other, Comparison::Ratio),
             Less(other) => beside(other, Comparison::Difference),
+            OtherBy(other) => beside_bridge(other, Comparison::Ratio),
+            OtherLess(other) => beside_bridge(other, Comparison::Difference),
         };
         let (sign, bound) = match self.bound {
             AtLeast(bound) => ("≥", bound),

@@ -22,10 +22,12 @@ pub enum Scenario {
     Network,
     /// Sources that read transactions beside one that watches.
     Lossless,
+    /// Service events beside a bridge without.
+    Services,
 }
 
 /// All of them, in the order in which they run.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 9] = [
     Scenario::Sustained,
     Scenario::Latency,
     Scenario::Start,
@@ -34,6 +36,7 @@ pub const SCENARIOS: [Scenario; 8] = [
     Scenario::Idle,
     Scenario::Network,
     Scenario::Lossless,
+    Scenario::Services,
 ];
 
 /// The size of everything.

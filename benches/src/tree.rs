@@ -13,6 +13,8 @@ pub const ROOT: &str = "/bench";
 
 /// Children of each parent of a large tree.
 const SIBLINGS: usize = 1_000;
+/// Instances of each service of a registry.
+const INSTANCES: usize = 100;
 /// A session timeout that outlasts the delays of a server at full load.
 const SESSION: Duration = Duration::from_secs(60);
 /// How long a first session may take.
@@ -58,6 +60,16 @@ pub fn large(leaves: usize) -> impl Iterator<Item = String> {
         let parent = format!("{ROOT}/group-{:05}", leaf / SIBLINGS);
         let path = format!("{parent}/znode-{:03}", leaf % SIBLINGS);
         let begins = leaf.is_multiple_of(SIBLINGS);
+        begins.then_some(parent).into_iter().chain([path])
+    })
+}
+
+/// Instances below services below the root, parents first.
+pub fn registry(instances: usize) -> impl Iterator<Item = String> {
+    (0..instances).flat_map(|instance| {
+        let parent = format!("{ROOT}/service-{:05}", instance / INSTANCES);
+        let path = format!("{parent}/instance-{:03}", instance % INSTANCES);
+        let begins = instance.is_multiple_of(INSTANCES);
         begins.then_some(parent).into_iter().chain([path])
     })
 }

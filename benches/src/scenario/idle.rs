@@ -31,7 +31,7 @@ pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()
     Ok(())
 }
 
-async fn round(stage: &Stage, settings: &Settings, subject: Subject) -> Result<Measures> {
+pub(super) async fn round(stage: &Stage, settings: &Settings, subject: Subject) -> Result<Measures> {
     let topic = stage.topic().await?;
     let orders = Orders {
         server: stage.server(),

@@ -7,6 +7,7 @@ pub mod latency;
 pub mod lossless;
 pub mod network;
 pub mod reconnect;
+pub mod services;
 pub mod start;
 pub mod sustained;
 
@@ -34,6 +35,7 @@ pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures)
         Scenario::Idle => Box::pin(idle::run(settings, figures)).await,
         Scenario::Network => Box::pin(network::run(settings, figures)).await,
         Scenario::Lossless => Box::pin(lossless::run(settings, figures)).await,
+        Scenario::Services => Box::pin(services::run(settings, figures)).await,
     }
 }
 

@@ -42,10 +42,11 @@ pub(super) fn command(
     let mut text = format!(
         "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [[source]]\nname = \"main\"\nconnect = \"{}\"\nroots = [\"{ROOT}\"]\n{}\
-         [source.journal]\ndurability = \"{durability}\"\n\
+         [source.journal]\ndurability = \"{durability}\"\n{}\
          [[sink]]\nname = \"kafka\"\ntype = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{}\"\n",
         orders.server,
         capture(subject, orders)?,
+        sections(subject),
         orders.bootstrap,
         orders.topic.name()
     );
@@ -57,6 +58,20 @@ pub(super) fn command(
     let mut command = Command::new(&settings.bridge);
     command.args(["run", "--log-format", "json"]);
     Ok(command)
+}
+
+/// Sections for which each write of a flat tree is a change of an instance, and each leaf of a registry an instance.
+fn sections(subject: Subject) -> String {
+    if subject != Subject::BridgeServices {
+        return String::new();
+    }
+    let section = |path: &str| {
+        format!(
+            "[[source.service]]\nformat = \"generic\"\npath = \"{path}\"\ndecode = \"text\"\nversion = \"/text\"\n\
+             identity = \"{{instance}}\"\n"
+        )
+    };
+    section("/{service}/{instance:n.*}") + &section(&format!("{ROOT}/{{service}}/{{instance}}"))
 }
 
 /// The lines of a source that reads transactions; none of one that watches.

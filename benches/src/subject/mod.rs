@@ -50,6 +50,8 @@ pub enum Subject {
     BridgeObserver,
     /// The bridge as a reader of the server's logs.
     BridgeTxnlog,
+    /// The bridge with sections of services.
+    BridgeServices,
 }
 
 impl fmt::Display for Subject {
@@ -64,6 +66,7 @@ impl fmt::Display for Subject {
             Subject::BridgeUnsynced => "bridge, `process_crash`",
             Subject::BridgeObserver => "bridge, `observer`",
             Subject::BridgeTxnlog => "bridge, `txnlog`",
+            Subject::BridgeServices => "bridge, services",
         };
         f.pad(name)
     }
@@ -127,7 +130,7 @@ impl Running {
             Subject::Watcher => watcher(settings, orders),
             Subject::Pipeline => pipeline(settings, orders),
             Subject::Curator => peer::command(settings, orders)?,
-            Subject::Bridge | Subject::BridgeObserver | Subject::BridgeTxnlog => {
+            Subject::Bridge | Subject::BridgeObserver | Subject::BridgeTxnlog | Subject::BridgeServices => {
                 bridge::command(subject, settings, orders, folder.path(), "power_loss")?
             }
             Subject::BridgeUnsynced => {
@@ -155,9 +158,11 @@ impl Running {
     /// If it ends, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
         match self.subject {
-            Subject::Bridge | Subject::BridgeUnsynced | Subject::BridgeObserver | Subject::BridgeTxnlog => {
-                bridge::at_rest(&mut self.child, START_BOUND).await
-            }
+            Subject::Bridge
+            | Subject::BridgeUnsynced
+            | Subject::BridgeObserver
+            | Subject::BridgeTxnlog
+            | Subject::BridgeServices => bridge::at_rest(&mut self.child, START_BOUND).await,
             _ => self
                 .child
                 .line(READY, START_BOUND)
