@@ -47,6 +47,9 @@ pub trait SourceType: Sync {
     /// The folders of files of servers that the configuration names.
     fn log_directories(&self) -> &[PathBuf];
 
+    /// Whether a source without a journal begins with the history in these folders.
+    fn begins_with_history(&self) -> bool;
+
     /// The last transactions that serving servers have applied, at least one, or why none says it.
     fn applied(&self) -> BoxFuture<'_, Result<Vec<i64>, String>>;
 

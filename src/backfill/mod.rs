@@ -19,7 +19,7 @@ mod work_folder;
 
 use std::path::{Path, PathBuf};
 
-use bridge_config::{Config, SourceConfig};
+use bridge_config::SourceConfig;
 use bridge_core::amount::Horizon;
 use bridge_core::committed::{SyncAnswer, SyncKind};
 use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter, check_not_lost};
@@ -30,7 +30,7 @@ use bridge_core::source::{Input, SessionFate, SourceRequest};
 use bridge_query::{JournalQuery, past_file};
 use bridge_zookeeper::txnlog::{BackfillError, LogBackfill};
 
-use crate::bridge::{journal_file, journal_options, key_file, masking, wall_clock};
+use crate::bridge::{journal_options, masking, wall_clock};
 use crate::exit::{Exit, Failure};
 use crate::source_type::{PastFiles, source_type};
 
@@ -39,7 +39,10 @@ use work_folder::WorkFolder;
 
 /// What to backfill.
 pub struct BackfillPlan<'a> {
-    pub config: &'a Config,
+    /// The journal of the source, which need not exist.
+    pub journal: PathBuf,
+    /// The file of the key of masked values.
+    pub key_file: PathBuf,
     pub source: &'a SourceConfig,
     pub directories: &'a [PathBuf],
     /// The last transactions that serving servers have applied. A source with a journal needs none.
@@ -99,9 +102,9 @@ struct Written {
 ///
 /// If no snapshot can be used, the logs have a hole, or are of another ensemble, or a file cannot be read or written.
 pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> Result<Backfilled, Failure> {
-    let journal = journal_file(plan.config, plan.source);
-    let target = Target::of(&journal)?;
-    let work = WorkFolder::take(&journal)?;
+    let journal = &plan.journal;
+    let target = Target::of(journal)?;
+    let work = WorkFolder::take(journal)?;
     let mut passed_over = Vec::new();
     let mut after = None;
     let (written, file) = loop {
@@ -125,13 +128,13 @@ pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> 
     let to = match &target {
         Target::New => {
             // A bridge may have been started meanwhile, and killed.
-            check_not_lost(&journal)?;
-            work.publish_new(&file, &journal)?;
-            journal
+            check_not_lost(journal)?;
+            work.publish_new(&file, journal)?;
+            journal.clone()
         }
         Target::Before { journal: query, .. } => {
             check_ensemble(&file, query, plan.source, written.to)?;
-            let past = past_file(&journal);
+            let past = past_file(journal);
             work.publish(&file, &past)?;
             past
         }
@@ -231,7 +234,7 @@ fn write(
     let is_history = matches!(target, Target::Before { .. });
     let machine = kind.past_machine(&plan.source.name, has_masks, is_history)?;
     let mut journal = Journal::open(&file, &options(plan.source))?;
-    let masks = masking(plan.source, &key_file(plan.config, plan.source), false)?;
+    let masks = masking(plan.source, &plan.key_file, false)?;
     journal.set_masking(masks)?;
     let mut writer = HistoryWriter { machine, journal };
     let written = writer.write(past, progress)?;

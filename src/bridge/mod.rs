@@ -14,6 +14,7 @@ mod control;
 mod cursors;
 pub mod data_dir;
 mod descriptors;
+mod first_start;
 mod http;
 mod listener;
 mod mask;

@@ -1,5 +1,5 @@
 //! Journals that are being opened. Opening one can take as long as its whole file: values are masked by a new mask, or
-//! the file has an older format.
+//! the file has an older format. At a first start it can begin with the history in the files of servers.
 //!
 //! Invariants: each is opened on a thread of its own, which delays no other source, no signal and no page; a stop of the
 //! bridge waits for none. The process may end meanwhile: a journal is changed in whole transactions, and the next start
@@ -27,6 +27,10 @@ pub(super) const OPEN_WAIT: Duration = Duration::from_secs(5);
 /// In the status of a source whose journal is being opened.
 const OPENING: &str = "its journal is being opened: with a new mask or after an upgrade that takes as long as its whole \
                        file; the log says when it is done";
+
+/// The same while the journal is made from transaction logs.
+const BACKFILLING: &str = "its journal begins with the history in transaction logs, which are being read; the log of the \
+                           bridge says how far";
 
 /// The end of an opening.
 pub(super) type Opened = Result<OpenedSource, Failure>;
@@ -65,6 +69,10 @@ impl OpeningSource {
         any_ended: &Arc<Notify>,
     ) -> OpeningSource {
         let config = source.config().clone();
+        let reason = match source.begins_with_history() {
+            true => BACKFILLING,
+            false => OPENING,
+        };
         let (send, mut end) = oneshot::channel();
         let at_end = AtEnd(Arc::clone(any_ended));
         let work = move || {
@@ -84,7 +92,7 @@ impl OpeningSource {
             end = failed;
         }
         let mode = source_type(&config.kind).mode();
-        let status = SourceStatus::opening(name.shared(), mode, wall_clock()(), OPENING.to_owned());
+        let status = SourceStatus::opening(name.shared(), mode, wall_clock()(), reason.to_owned());
         OpeningSource {
             config,
             sinks,

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::cursors::CursorChange;
+use super::first_start::begin_with_history;
 use super::mask::{key_file, masking};
 use super::sink_task::{EnteredSink, PreparedSink, SinkTask, SourceHandles};
 use super::{Decisions, configuration, environment, wall_clock};
@@ -119,12 +120,20 @@ impl PreparedSource {
         in_use_by_another(&self.file).map(journal_failure)
     }
 
+    /// Whether [`PreparedSource::open`] makes a journal with the history in the files of servers.
+    pub(super) fn begins_with_history(&self) -> bool {
+        source_type(&self.config.kind).begins_with_history() && !self.file.exists()
+    }
+
     /// Opens the journal and gives each sink a cursor in it. Blocks on the disk.
     ///
     /// # Errors
-    /// If the journal cannot be opened or written.
+    /// If the journal cannot be opened or written, or cannot begin with the history that it is to have.
     pub(super) fn open(self, changes: &[CursorChange]) -> Result<OpenedSource, Failure> {
         let source = &self.config;
+        if self.begins_with_history() {
+            begin_with_history(source, &self.file, &self.key_file)?;
+        }
         let mut journal = Journal::open(&self.file, &journal_options(source)).map_err(journal_failure)?;
         // Before anything is appended or read: without its masks the source must not run.
         let had_masks = journal.has_masks().map_err(journal_failure)?;

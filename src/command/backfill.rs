@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{print, print_json, serving};
 use crate::backfill::{BackfillPlan, Backfilled, Progress, backfill};
-use crate::bridge::journal_file;
+use crate::bridge::{journal_file, key_file};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::source_type::source_type;
@@ -84,7 +84,8 @@ pub fn run(args: &BackfillArgs) -> Result<(), Failure> {
         }),
     };
     let plan = BackfillPlan {
-        config: &config,
+        journal: journal_file(&config, source),
+        key_file: key_file(&config, source),
         source,
         directories,
         applied,

@@ -8,7 +8,7 @@ use bridge_zookeeper::txnlog::{
     FolderExamination, FolderFiles, TxnlogOptions, examine_folder, newest_applied,
 };
 
-use super::Line;
+use super::{Level, Line};
 use crate::terminal::count;
 
 /// Files that are named at most.
@@ -16,21 +16,46 @@ const NAMED_MAX: usize = 5;
 
 /// The checks of a source that reads logs.
 pub(super) async fn examine(subject: &str, options: &ZookeeperConfig, txnlog: &TxnlogOptions) -> Vec<Line> {
+    let examined = examine_folders(txnlog).await;
+    let mut lines: Vec<Line> = examined.iter().flat_map(|one| folder(subject, one)).collect();
+    let files: Vec<&FolderFiles> = readable(&examined);
+    lines.extend(base(subject, &files));
+    lines.push(end(subject, &files, newest_applied(options).await));
+    lines
+}
+
+/// The checks of the folders beside an observer, which reads them after a long absence only: nothing of them ends the
+/// capture. Returns the first transaction that they have, too.
+pub(super) async fn examine_beside(
+    subject: &str,
+    options: &ZookeeperConfig,
+    txnlog: &TxnlogOptions,
+) -> (Vec<Line>, Option<i64>) {
+    let examined = examine_folders(txnlog).await;
+    let mut lines: Vec<Line> = examined.iter().flat_map(|one| folder(subject, one)).collect();
+    let files: Vec<&FolderFiles> = readable(&examined);
+    lines.push(end(subject, &files, newest_applied(options).await));
+    for line in lines.iter_mut().filter(|line| line.level == Level::Failure) {
+        line.level = Level::Warning;
+    }
+    let can_fill = lines.iter().all(|line| line.level == Level::Ok);
+    let first = files.iter().filter_map(|files| files.first).min();
+    (lines, first.filter(|_| can_fill))
+}
+
+async fn examine_folders(txnlog: &TxnlogOptions) -> Vec<FolderExamination> {
     let folders: Vec<PathBuf> = txnlog.directories.clone();
     let examined = tokio::task::spawn_blocking(move || {
         let examined = folders.iter().map(|folder| examine_folder(folder));
         examined.collect::<Vec<_>>()
     });
     // The runtime ends: nobody reads the lines.
-    let examined = examined.await.unwrap_or_default();
-    let mut lines: Vec<Line> = examined.iter().flat_map(|one| folder(subject, one)).collect();
-    let files: Vec<&FolderFiles> = examined
-        .iter()
-        .filter_map(|one| one.files.as_ref().ok())
-        .collect();
-    lines.extend(base(subject, &files));
-    lines.push(end(subject, &files, newest_applied(options).await));
-    lines
+    examined.await.unwrap_or_default()
+}
+
+fn readable(examined: &[FolderExamination]) -> Vec<&FolderFiles> {
+    let files = examined.iter().filter_map(|one| one.files.as_ref().ok());
+    files.collect()
 }
 
 fn shown(zxid: i64) -> Zxid {
@@ -148,7 +173,6 @@ fn end(subject: &str, files: &[&FolderFiles], applied: Result<i64, String>) -> L
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
     use super::*;
 
     const EPOCH: i64 = 1 << 32;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bridge_core::number::Zxid;
 use bridge_zookeeper::Probe;
 use bridge_zookeeper::config::{CaptureMode, ZookeeperConfig};
 use bridge_zookeeper::observer::{EnsembleMembers, ObserverOptions, examine_quorum};
@@ -40,7 +41,14 @@ pub(super) async fn examine(
             let found = settings(options).await;
             let kept = found.iter().filter_map(|(_, found)| found.as_ref().ok());
             let kept = kept.map(commit_log).min();
-            lines.push(absence(subject, write_rate(options, RATE_OVER).await, kept));
+            let mut logged = None;
+            if let Some(txnlog) = &options.txnlog {
+                let (more, first) = folders::examine_beside(subject, options, txnlog).await;
+                lines.extend(more);
+                logged = first;
+            }
+            let rate = write_rate(options, RATE_OVER).await;
+            lines.push(absence(subject, rate, kept, logged));
             lines.extend(
                 found
                     .iter()
@@ -247,9 +255,21 @@ fn protection(subject: &str, observer: &ObserverOptions) -> Line {
     }
 }
 
-/// How long the bridge may be away without a gap, at the present rate of transactions in a second.
-fn absence(subject: &str, rate: Option<f64>, kept: Option<u64>) -> Line {
+/// How long the bridge may be away without a gap, at the present rate of transactions in a second. `logged`: the first
+/// transaction in logs that fill what a leader no longer has.
+fn absence(subject: &str, rate: Option<f64>, kept: Option<u64>, logged: Option<i64>) -> Line {
     const CHECK: &str = "absence";
+    if let Some(first) = logged {
+        return Line::ok(
+            subject,
+            CHECK,
+            format!(
+                "what a leader no longer keeps is read from the logs, which go back to {}: no gap as long as they have \
+                 the last transaction in the journal",
+                Zxid(first.cast_unsigned())
+            ),
+        );
+    }
     let Some(rate) = rate else {
         return Line::warning(
             subject,
@@ -320,18 +340,25 @@ mod tests {
 
     #[test]
     fn a_rate_at_which_the_history_of_a_leader_is_short_is_a_warning_with_a_number_that_lasts() {
-        let line = absence("source main", Some(50.0), None);
+        let line = absence("source main", Some(50.0), None, None);
         assert_eq!(line.level, Level::Warning);
         assert!(line.message.contains("50.0 transactions a second"), "{line:?}");
         assert!(line.message.contains("10 s"), "{line:?}");
         let remedy = line.remedy.unwrap();
         assert!(remedy.contains("zookeeper.commitLogCount=20000"), "{remedy}");
-        assert_eq!(absence("source main", Some(1.0), None).level, Level::Ok);
-        assert_eq!(absence("source main", Some(0.0), None).level, Level::Ok);
-        assert_eq!(absence("source main", None, None).level, Level::Warning);
-        let raised = absence("source main", Some(50.0), Some(20_000));
+        assert_eq!(absence("source main", Some(1.0), None, None).level, Level::Ok);
+        assert_eq!(absence("source main", Some(0.0), None, None).level, Level::Ok);
+        assert_eq!(absence("source main", None, None, None).level, Level::Warning);
+        let raised = absence("source main", Some(50.0), Some(20_000), None);
         assert_eq!(raised.level, Level::Ok);
         assert!(raised.message.contains("the last 20000"), "{raised:?}");
+        // Logs fill any absence, whatever the rate.
+        let filled = absence("source main", Some(50.0), None, Some(0x2_0000_0001));
+        assert_eq!(filled.level, Level::Ok);
+        assert!(
+            filled.message.contains("go back to 0x0000000200000001"),
+            "{filled:?}"
+        );
     }
 
     #[test]

@@ -79,6 +79,11 @@ impl SourceType for ZookeeperConfig {
         self.txnlog.as_ref().map_or(&[], |txnlog| &txnlog.directories)
     }
 
+    fn begins_with_history(&self) -> bool {
+        let is_wanted = self.txnlog.as_ref().is_some_and(|txnlog| txnlog.backfill);
+        is_wanted && self.capture != CaptureMode::Watch
+    }
+
     fn applied(&self) -> BoxFuture<'_, Result<Vec<i64>, String>> {
         applied_by_servers(self).boxed()
     }
@@ -248,7 +253,29 @@ fn capture_options(
 
 #[cfg(test)]
 mod tests {
+    use bridge_zookeeper::txnlog::TxnlogOptions;
+
     use super::*;
+
+    #[test]
+    fn a_journal_begins_with_the_history_where_the_section_says_so_and_transactions_are_captured() {
+        let mut options = ZookeeperConfig::new("a:2181".parse().unwrap());
+        options.capture = CaptureMode::Observer;
+        assert!(!options.begins_with_history());
+        let mut txnlog = TxnlogOptions::new(vec!["/var/lib/zookeeper".into()]);
+        options.txnlog = Some(txnlog.clone());
+        assert!(!options.begins_with_history());
+        txnlog.backfill = true;
+        options.txnlog = Some(txnlog);
+        for (capture, expected) in [
+            (CaptureMode::Observer, true),
+            (CaptureMode::Txnlog, true),
+            (CaptureMode::Watch, false),
+        ] {
+            options.capture = capture;
+            assert_eq!(options.begins_with_history(), expected, "{capture:?}");
+        }
+    }
 
     #[test]
     fn with_masks_the_history_is_proved_by_numbers_alone() {

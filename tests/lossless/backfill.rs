@@ -10,6 +10,7 @@ use bridge_transactions::transaction::{Operation, Transaction};
 use serde_json::Value;
 
 use crate::judge::{judge, judge_by, truth};
+use crate::observer::observer;
 use crate::stage::{Bridge, changes, last_zxid, number, write_value};
 use crate::txnlog::txnlog;
 
@@ -150,6 +151,74 @@ async fn check_new_journal(version: &str) {
     judge(&["txnlog"], &records, &zookeeper);
     let check = json(&bridge, &["journal", "check", "--json"]);
     assert_eq!(check["ok"], true, "{check:#}");
+}
+
+/// The records of the journal.
+fn exported(bridge: &Bridge) -> Vec<Value> {
+    let text = String::from_utf8(run(bridge, &["journal", "export"]).stdout).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    records.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_begins_with_the_history_of_the_ensemble_where_the_options_say_so() {
+    real_servers!("backfill at the first start");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    for number in 0..2 {
+        changes(&zookeeper, number).await;
+        zookeeper.restart(0).await.unwrap();
+    }
+    let folder = zookeeper.data_dir(0);
+    let beside = format!(
+        "{}[source.txnlog]\nbypasses_acls = true\ndirectories = [\"{}\"]\n",
+        observer(&zookeeper),
+        folder.display()
+    );
+    for (section, number) in [(txnlog(&zookeeper, &[0]), 2), (beside, 4)] {
+        let mut bridge = Bridge::of(&zookeeper, &format!("{section}backfill = true\n"));
+        bridge.start();
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        changes(&zookeeper, number).await;
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        bridge.stop().await;
+        // The second start has a journal, and goes on from its position.
+        let first = exported(&bridge).remove(0);
+        bridge.start();
+        changes(&zookeeper, number + 1).await;
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        bridge.stop().await;
+        let records = exported(&bridge);
+        assert_eq!(records[0], first);
+        let account = judge(&["observer", "txnlog"], &records, &zookeeper);
+        assert_eq!(account.gaps, 0, "{account}");
+    }
+}
+
+#[test]
+fn a_first_start_without_files_for_its_history_makes_no_journal_and_says_why() {
+    let zookeeper = "127.0.0.1:1";
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let configuration = format!(
+        "data_dir = \"data\"\n[[source]]\nname = \"main\"\nconnect = \"{zookeeper}\"\ncapture = \"txnlog\"\n\
+         [source.txnlog]\nbypasses_acls = true\ndirectories = [\"{}\"]\nbackfill = true\n\
+         [[sink]]\ntype = \"file\"\npath = \"changes.jsonl\"\n",
+        empty.display()
+    );
+    std::fs::write(folder.path().join("zkbridge.toml"), configuration).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    let output = command.current_dir(folder.path()).arg("run").output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    for words in [
+        "the journal of source 'main' cannot begin with the history in transaction logs",
+        "no snapshot can be used",
+        "or take backfill out of [source.txnlog]",
+    ] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert!(!folder.path().join("data/main.journal").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

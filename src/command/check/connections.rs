@@ -136,7 +136,11 @@ pub fn nearest_existing(folder: &Path) -> PathBuf {
 /// Connects to an ensemble as a source would, and reads its roots.
 pub async fn look_at_ensemble(what: String, options: &ZookeeperConfig) -> Finding {
     match test_connection(options).await {
-        Ok(checked) => judge(what, options, &checked, other_input(options).await),
+        Ok(checked) => {
+            let mut finding = judge(what, options, &checked, other_input(options).await);
+            finding.warnings.extend(beside_observer(options));
+            finding
+        }
         Err(error) => Finding {
             what,
             result: Err(error.to_string()),
@@ -225,6 +229,16 @@ async fn other_input(options: &ZookeeperConfig) -> Result<Option<String>, String
         }
         (CaptureMode::Watch | CaptureMode::Observer | CaptureMode::Txnlog, ..) => Ok(None),
     }
+}
+
+/// Why the logs beside an observer can fill nothing, if they cannot. It captures all the same.
+fn beside_observer(options: &ZookeeperConfig) -> Option<String> {
+    let txnlog = options
+        .txnlog
+        .as_ref()
+        .filter(|_| options.capture == CaptureMode::Observer)?;
+    let unusable = list_logs(&txnlog.directories).err()?;
+    Some(format!("a long absence would be a gap: {unusable}"))
 }
 
 /// Lists the files of servers. Without a log nothing would be recorded.
@@ -352,5 +366,13 @@ mod tests {
         assert_eq!(found.as_deref(), Some("snapshots: 1, transaction logs: 1"));
         options.txnlog = Some(TxnlogOptions::new(vec![folder.path().join("missing")]));
         assert!(other_input(&options).await.unwrap_err().contains("missing"));
+        // Beside an observer the folders only fill what it has missed.
+        assert_eq!(beside_observer(&options), None);
+        options.capture = CaptureMode::Observer;
+        let warning = beside_observer(&options).unwrap();
+        assert!(
+            warning.starts_with("a long absence would be a gap: ") && warning.contains("missing"),
+            "{warning}"
+        );
     }
 }

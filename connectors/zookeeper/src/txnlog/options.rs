@@ -25,6 +25,10 @@ pub struct TxnlogOptions {
     /// How it is proved that no transaction is missing.
     #[serde(default)]
     pub proof: HistoryProof,
+    /// Whether a source without a journal begins with the history in these files, as `zkbridge backfill` makes it, and not
+    /// with the present tree. Without effect where there is a journal.
+    #[serde(default)]
+    pub backfill: bool,
 }
 
 impl TxnlogOptions {
@@ -34,6 +38,7 @@ impl TxnlogOptions {
             bypasses_acls: true,
             directories,
             proof: HistoryProof::default(),
+            backfill: false,
         }
     }
 
@@ -84,6 +89,7 @@ mod tests {
         let mut options: TxnlogOptions =
             serde_json::from_str(r#"{"directories": ["/var/lib/zookeeper"]}"#).unwrap();
         assert_eq!(keys(&options), ["txnlog.bypasses_acls"]);
+        assert!(!options.backfill, "the history from before is asked for by typing it");
         options.bypasses_acls = true;
         assert_eq!(keys(&options), [] as [&str; 0]);
         options.directories = vec!["/a".into(); DIRECTORIES_MAX + 1];
