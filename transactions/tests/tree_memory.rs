@@ -41,7 +41,7 @@ fn path(number: usize) -> String {
 
 fn stat(number: usize) -> PersistedStat {
     PersistedStat {
-        czxid: number as i64,
+        czxid: i64::try_from(number).expect("it is small"),
         ..PersistedStat::default()
     }
 }
