@@ -165,6 +165,19 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// The value that was read with the change.
+    pub fn read(&self) -> Option<&Read> {
+        match self {
+            ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
+                Some(read)
+            }
+            ChangeKind::CreatedUnread { .. }
+            | ChangeKind::Deleted { .. }
+            | ChangeKind::AclChanged { .. }
+            | ChangeKind::Restated { .. } => None,
+        }
+    }
+
     /// The op of its record.
     pub fn op(&self) -> Op {
         match self {

@@ -85,6 +85,8 @@ pub const SOURCE_TROUBLES: &str = "zkbridge_source_connection_failures_total";
 pub const SOURCE_LIVENESS_CHECKS: &str = "zkbridge_source_liveness_checks_total";
 /// Access control lists that were wanted and not read. Labels: source.
 pub const SOURCE_UNREAD_ACLS: &str = "zkbridge_source_unread_acls_total";
+/// Values that are not JSON, although it is wanted. Labels: source.
+pub const SOURCE_NOT_JSON: &str = "zkbridge_source_not_json_values_total";
 /// Walks ended. Labels: source.
 pub const SOURCE_WALKS: &str = "zkbridge_source_walks_total";
 /// Duration of comparing the whole tree. Labels: source.
@@ -375,6 +377,12 @@ pub const ALL: &[(&str, MetricKind, Unit, &str)] = &[
         MetricKind::Counter,
         Unit::Count,
         "acl records without the list that was wanted",
+    ),
+    (
+        SOURCE_NOT_JSON,
+        MetricKind::Counter,
+        Unit::Count,
+        "Values that are not JSON and were written as text, although data = \"json\"",
     ),
     (
         SOURCE_WALKS,

@@ -1,6 +1,7 @@
 //! Checks that concern several sections: duplicate names, sinks without sources, addresses open to all.
 
 use bridge_core::issue::ConfigIssue;
+use bridge_core::outbound::NotJson;
 use bridge_core::path::{ZnodePath, covers};
 use bridge_core::secret::Secret;
 use bridge_kafka::KeyBy;
@@ -39,6 +40,7 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
     let of_config: Vec<&SourceConfig> = sources.iter().map(|(_, source)| source).collect();
     for (path, sink) in &sinks {
         reading.object(path, objections_to_paths(sink, &of_config));
+        reading.object(path, objections_to_not_json(sink, &of_config));
     }
     Config {
         data_dir: top.data_dir,
@@ -47,6 +49,32 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
         sources: sources.into_iter().map(|(_, source)| source).collect(),
         sinks: sinks.into_iter().map(|(_, sink)| sink).collect(),
     }
+}
+
+/// A source that writes no JSON gives a sink nothing but dead letters.
+fn objections_to_not_json(sink: &SinkConfig, sources: &[&SourceConfig]) -> Vec<ConfigIssue> {
+    if sink.not_json == NotJson::Deliver {
+        return Vec::new();
+    }
+    let of_sink = sources
+        .iter()
+        .filter(|source| sink.sources.contains(&source.name));
+    let without = of_sink.filter(|source| {
+        let options = source.kind.options();
+        options.keeps_data() && !options.writes_json()
+    });
+    let object = |source: &&&SourceConfig| {
+        let message = format!(
+            "the source '{}' does not write JSON, so every value would be rejected",
+            source.name
+        );
+        ConfigIssue::error(
+            "not_json",
+            message,
+            "give the source data = \"json\", or leave not_json out",
+        )
+    };
+    without.map(|source| object(&source)).collect()
 }
 
 /// A shorter token can be guessed by trying.
@@ -252,6 +280,7 @@ fn complete_sink(
         filter: draft.filter,
         reject: draft.reject,
         merge: draft.common.merge,
+        not_json: draft.common.not_json,
         retry: draft.common.retry,
         kind: draft.kind,
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use bridge_core::amount::{Horizon, Interval, Size, Span};
 use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
 use bridge_core::issue::ConfigIssue;
+use bridge_core::outbound::NotJson;
 use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
 use bridge_zookeeper::config::{CaptureMode, DataForm, HistoryProof, PathGlob, ZookeeperConfig};
@@ -311,6 +312,8 @@ pub struct SinkConfig {
     pub reject: RejectPolicy,
     /// The window in which the writes of a znode are merged.
     pub merge: Interval,
+    /// The action for records whose value is not JSON.
+    pub not_json: NotJson,
     /// Retries of a failed delivery.
     pub retry: Retry,
     /// The options of its type.
@@ -377,6 +380,9 @@ pub trait SourceOptions {
     /// Whether records hold the data of znodes.
     fn keeps_data(&self) -> bool;
 
+    /// Whether data that is JSON is written as such.
+    fn writes_json(&self) -> bool;
+
     /// The servers, equal in two sources that watch the same ones.
     fn servers(&self) -> &str;
 
@@ -399,6 +405,10 @@ impl SourceOptions for ZookeeperConfig {
 
     fn keeps_data(&self) -> bool {
         self.data != DataForm::None
+    }
+
+    fn writes_json(&self) -> bool {
+        self.data == DataForm::Json
     }
 
     fn servers(&self) -> &str {
@@ -435,6 +445,9 @@ pub(crate) struct SinkCommon {
     /// Deliver only the last write of each znode within a window of this length, with correct `missed` and `superseded`;
     /// `off`: deliver each write. The window begins with the first record in it.
     pub(crate) merge: Interval,
+    /// The action for a record whose value is not JSON, although its source has `data = "json"`: no document, a repeated
+    /// key, or a value that was cut. Znodes without data are always delivered.
+    pub(crate) not_json: NotJson,
     /// Retries of a failed delivery: exponential backoff with full jitter.
     pub(crate) retry: Retry,
 }
@@ -449,6 +462,7 @@ impl Default for SinkCommon {
             sources: vec![ALL_SOURCES.to_owned()],
             start: Start::default(),
             merge: Interval::Off,
+            not_json: NotJson::default(),
             retry: Retry::default(),
         }
     }

@@ -516,6 +516,19 @@ fn a_path_pattern_that_matches_nothing_below_the_roots_is_a_warning_with_the_nea
 }
 
 #[test]
+fn a_sink_that_takes_nothing_but_json_needs_sources_that_write_it() {
+    let strict = "[[sink]]\ntype = \"file\"\npath = \"x.jsonl\"\nnot_json = \"reject\"\n";
+    let of_source = |data: &str| format!("{strict}[[source]]\nconnect = \"a:2181\"\ndata = \"{data}\"\n");
+    for data in ["json", "none"] {
+        assert_eq!(problems(&of_source(data)), [], "{data}");
+    }
+    for data in ["auto", "base64"] {
+        let words = ["the source 'main' does not write JSON", "data = \"json\""];
+        check(&of_source(data), Severity::Error, "sink[0].not_json", &words);
+    }
+}
+
+#[test]
 fn the_command_of_a_sink_is_a_list_and_its_mistakes_are_reported_where_they_are() {
     let exec = |options: &str| with_sink(&format!("type = \"exec\"\n{options}"));
     let loaded = read_toml(&exec("command = [\"notify\", \"$HOME\"]\nenv = { A = \"b\" }")).unwrap();

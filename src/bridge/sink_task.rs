@@ -13,6 +13,7 @@ use bridge_core::delivery::{
 };
 use bridge_core::journal::{Journal, JournalWriter, Reader, SinkProgress, SinkRun, SinkState};
 use bridge_core::number::Seq;
+use bridge_core::outbound::{JsonOnly, NotJson};
 use bridge_core::pipeline::WriterTask;
 use bridge_core::record::{self, Timestamp};
 use bridge_core::scope::Scope;
@@ -65,8 +66,12 @@ pub(super) struct SinkTask {
 
 impl PreparedSink {
     pub(super) fn new(sink: &SinkConfig, source: &Name, scope: &Arc<Scope>) -> Result<PreparedSink, Failure> {
+        let destination = sinks::sink(&sink.kind, &sink.name, source)?;
         Ok(PreparedSink {
-            destination: sinks::sink(&sink.kind, &sink.name, source)?,
+            destination: match sink.not_json {
+                NotJson::Deliver => destination,
+                NotJson::Reject => Box::new(JsonOnly::new(destination)),
+            },
             filter: CompiledFilter::new(&sink.filter).map_err(|error| configuration(error.to_string()))?,
             config: sink.clone(),
             scope: Arc::clone(scope),

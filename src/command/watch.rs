@@ -225,6 +225,7 @@ fn configuration(args: &WatchArgs) -> Result<Config, Failure> {
         filter,
         reject: Default::default(),
         merge: bridge_core::amount::Interval::Off,
+        not_json: Default::default(),
         retry: Default::default(),
         kind: SinkKind::Console(console),
     };

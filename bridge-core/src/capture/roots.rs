@@ -8,7 +8,7 @@ use crate::journal::JournalError;
 use crate::machine::Counters;
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{Data, Fidelity, GapReason, Op, Stat, Timestamp};
+use crate::record::{Data, DataForm, Fidelity, GapReason, Op, Stat, Timestamp};
 
 use super::lists::Lists;
 use super::options::{CaptureOptions, DataMode};
@@ -359,6 +359,10 @@ impl StepContext<'_> {
         self.counters.record(op, change.fidelity);
         self.counters.missed += change.missed.unwrap_or_default();
         self.counters.superseded += change.superseded.len() as u64;
+        if self.options.data == DataMode::Keep(DataForm::Json) {
+            let data = change.what.read().and_then(|read| read.data.as_ref());
+            self.counters.not_json += u64::from(data.is_some_and(|data| data.why_not_json().is_some()));
+        }
         self.begin_gap(index)?;
         let root = &mut self.roots[index];
         if let RootPhase::Walking(Bracket::Gap {

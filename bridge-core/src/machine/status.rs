@@ -87,6 +87,8 @@ pub struct Counters {
     pub liveness_checks: u64,
     /// `acl` records without the list, although the options ask for it.
     pub unread_acls: u64,
+    /// Values that are not JSON, although the options ask for it.
+    pub not_json: u64,
     /// Finished walks.
     pub walks: u64,
 }

@@ -9,6 +9,7 @@
 
 mod fitting;
 pub mod headers;
+mod json_only;
 mod lines;
 mod message_body;
 mod message_filters;
@@ -25,6 +26,7 @@ mod tree_template;
 mod tree_values;
 
 pub use fitting::{Fitted, Misfit, fit, least_size};
+pub use json_only::{JsonOnly, NotJson};
 pub use lines::{LineProjection, lines};
 pub use message_body::{BodyTemplate, JSON_MEDIA_TYPE};
 pub use message_filters::cut;

@@ -197,6 +197,7 @@ impl SourceStatus {
             None => count(names::SOURCE_LIVENESS_CHECKS, counters.liveness_checks),
         }
         count(names::SOURCE_UNREAD_ACLS, counters.unread_acls);
+        count(names::SOURCE_NOT_JSON, counters.not_json);
         count(names::SOURCE_WALKS, counters.walks);
         count(names::JOURNAL_COMPACTED, self.journal.compacted);
         for (op, fidelity, value) in counters.records.each() {

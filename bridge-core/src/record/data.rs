@@ -121,6 +121,26 @@ impl Data {
         }
     }
 
+    /// Why the data is not written as JSON; `None` if it is, if there is no data, or a mask is in its place. The reason
+    /// holds no part of the data.
+    pub fn why_not_json(&self) -> Option<String> {
+        if self.size == 0 || self.is_masked() {
+            return None;
+        }
+        if self.truncated {
+            return Some(format!(
+                "it is cut to {} of {} bytes",
+                self.bytes.len(),
+                self.size
+            ));
+        }
+        if self.form != DataForm::Json {
+            return Some("its source does not have data = \"json\"".to_owned());
+        }
+        let parsed = serde_json::from_slice::<UniqueKeys>(&self.bytes);
+        parsed.err().map(|error| error.to_string())
+    }
+
     fn json(&self) -> Option<Box<RawValue>> {
         if self.form != DataForm::Json || self.truncated {
             return None;
