@@ -138,7 +138,6 @@ impl JournalQuery {
         limit: usize,
     ) -> Result<ChangesPage, QueryError> {
         let limit = limit.clamp(1, PAGE_MAX);
-        let plan = self.plan(selection, range)?;
         let mut page = ChangesPage::default();
         let Some(oldest) = self.reader()?.oldest()? else {
             return Ok(page);
@@ -148,8 +147,10 @@ impl JournalQuery {
             after: range.after.max(Seq(oldest.0 - 1)),
             until: range.until.min(self.tail()?),
         };
-        if let ScanPlan::Paths(paths) = &plan {
-            return self.newest_of_paths(left, paths, selection, limit);
+        match self.plan(selection, left)? {
+            ScanPlan::All => {}
+            ScanPlan::Paths(paths) => return self.newest_of_paths(left, &paths, selection, limit),
+            ScanPlan::Seqs(seqs) => return self.newest_of_seqs(left, &seqs, selection, limit),
         }
         // Each step is put before the ones that were read earlier.
         let mut steps: Vec<VecDeque<Arc<Record>>> = Vec::new();
@@ -228,6 +229,7 @@ impl JournalQuery {
         match plan {
             ScanPlan::All => self.scan(range, take),
             ScanPlan::Paths(paths) => self.scan_paths(range, paths, take),
+            ScanPlan::Seqs(seqs) => self.scan_seqs(range, seqs, take),
         }
     }
 

@@ -1,5 +1,5 @@
 //! How the records of a selection are found: by reading all of them, or, where the selection is a subtree with few paths,
-//! by looking at the paths of all and reading those alone.
+//! by the chains of these paths. If those are long, by looking at the paths of all records and reading those alone.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -22,6 +22,13 @@ const PATHS_MAX: usize = 2_000;
 /// Records that one page looks at where it reads few of them: 20 times as many as it could read.
 pub(crate) const LOOK_MAX: u64 = 20 * SCAN_MAX;
 
+/// Steps along the records of the paths of a subtree: some 30 ms. Where they are not enough, the records are close to each
+/// other, or an older format has written them.
+const STEPS_MAX: usize = 20_000;
+
+/// Records that one step reads by their numbers.
+const STEP_SEQS: usize = if cfg!(test) { 3 } else { 200 };
+
 /// Records that one step looks at. Few in tests, so that short histories take several steps.
 const LOOK_STEP: u64 = if cfg!(test) { 3 } else { 50_000 };
 
@@ -35,6 +42,8 @@ pub(crate) enum ScanPlan {
     All,
     /// Reads the records of these paths, and the marks of gaps.
     Paths(HashSet<PathNumber>),
+    /// Reads these records, and the marks of gaps.
+    Seqs(Vec<Seq>),
 }
 
 impl JournalQuery {
@@ -53,15 +62,103 @@ impl JournalQuery {
         if self.reader()?.marks(Seq::ZERO, 1)?.is_none() {
             return Ok(ScanPlan::All);
         }
-        let mut numbers = HashSet::new();
+        // Later records may be of paths that are not known yet.
+        let has_all = range.until <= self.tail()?;
+        let (mut numbers, mut newest) = (HashSet::new(), Vec::new());
         let mut paths = KnownPaths::below(self, top, None);
         while let Some(known) = paths.next()? {
             numbers.extend(known.number);
+            newest.extend(known.number.zip(known.last));
             if numbers.len() > PATHS_MAX {
                 return Ok(ScanPlan::All);
             }
         }
+        if has_all {
+            let range = (range.after, range.until);
+            let seqs = self.reader()?.seqs_of_paths(&newest, range, STEPS_MAX)?;
+            if let Some(seqs) = seqs {
+                return Ok(ScanPlan::Seqs(seqs));
+            }
+        }
         Ok(ScanPlan::Paths(numbers))
+    }
+
+    /// Gives these records and the marks of a range that this caller may see to `take`, in order, until it breaks or
+    /// [`LOOK_MAX`] records were read. Returns the rest of the range, and the number of records that were read.
+    pub(crate) fn scan_seqs(
+        &self,
+        range: Range,
+        seqs: &[Seq],
+        mut take: impl FnMut(&Arc<Record>) -> ControlFlow<()>,
+    ) -> Result<(Range, u64), QueryError> {
+        let (mut left, mut read) = (range, 0);
+        while !left.is_empty() && read < LOOK_MAX {
+            let next = seqs.partition_point(|seq| *seq <= left.after);
+            let step = &seqs[next..seqs.len().min(next + STEP_SEQS)];
+            let step: Vec<Seq> = step
+                .iter()
+                .copied()
+                .take_while(|seq| *seq <= left.until)
+                .collect();
+            let (mut records, count) = self.reader()?.records(&step, STEP.bytes)?;
+            let mut reached = match step.get(count).or(step.last()) {
+                Some(unread) if count < step.len() => Seq(unread.0 - 1),
+                Some(last) if step.len() == STEP_SEQS => *last,
+                _ => left.until,
+            };
+            let marks = self.reader()?.marks(left.after, STEP_MARKS)?.unwrap_or_default();
+            if let Some(last) = marks.last().filter(|_| marks.len() == STEP_MARKS) {
+                reached = reached.min(last.seq);
+            }
+            records.extend(marks);
+            records.retain(|record| record.seq <= reached);
+            records.sort_by_key(|record| record.seq);
+            for record in &records {
+                read += 1;
+                left.after = record.seq;
+                if !self.is_hidden(record) && take(record).is_break() {
+                    return Ok((left, read));
+                }
+            }
+            left.after = reached;
+        }
+        Ok((left, read))
+    }
+
+    /// The last selected ones of these records, as [`JournalQuery::newest`].
+    pub(crate) fn newest_of_seqs(
+        &self,
+        mut left: Range,
+        seqs: &[Seq],
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<ChangesPage, QueryError> {
+        let (mut page, mut bytes, begin) = (ChangesPage::default(), 0, left.until);
+        let mut seqs = &seqs[..seqs.partition_point(|seq| *seq <= left.until)];
+        while page.records.len() < limit && bytes < PAGE_BYTES_MAX && page.scanned < LOOK_MAX {
+            let Some(last) = seqs.last().filter(|seq| **seq > left.after) else {
+                left.until = left.after;
+                break;
+            };
+            let from = Seq(last.0 - 1);
+            seqs = &seqs[..seqs.len() - 1];
+            page.scanned += 1;
+            left.until = from;
+            let (records, _) = self.reader()?.records(&[*last], STEP.bytes)?;
+            let visible = records.iter().filter(|record| !self.is_hidden(record));
+            let selected = visible.filter_map(|record| self.selected(record, selection));
+            for record in selected {
+                bytes += bytes_of(&record);
+                page.records.push(record);
+            }
+        }
+        page.gaps = self.gap_marks(Range {
+            after: left.until,
+            until: begin,
+        })?;
+        page.records.reverse();
+        page.next = (!left.is_empty()).then_some(left);
+        Ok(page)
     }
 
     /// Gives the records of these paths and the marks of a range that this caller may see to `take`, in order, until it

@@ -4,7 +4,7 @@
 //! once. A complete stretch never gets another record, so bounds stay true: retention and compaction only take records
 //! away, and then a stretch is read without finding one.
 
-use bridge_core::journal::{Position, Reader, StretchSummary};
+use bridge_core::journal::{Maxima, Position, Reader, StretchSummary};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
 
@@ -42,7 +42,7 @@ impl StretchBounds {
         }
     }
 
-    fn of_maxima((zxid, captured): (Option<Zxid>, Option<Timestamp>)) -> StretchBounds {
+    fn of_maxima((zxid, captured): Maxima) -> StretchBounds {
         StretchBounds { zxid, captured }
     }
 

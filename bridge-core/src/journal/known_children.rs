@@ -21,6 +21,13 @@ use crate::record::Record;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PathNumber(i64);
 
+impl PathNumber {
+    /// The number in the file.
+    pub(super) fn number(self) -> i64 {
+        self.0
+    }
+}
+
 /// A child that the journal knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownChild {

@@ -8,6 +8,7 @@
 
 mod append;
 mod backup;
+mod chains;
 mod code;
 mod compact;
 mod contract;
@@ -76,7 +77,7 @@ pub use sink_progress::{
 pub use sink_snapshot::{RunPage, SinkRun};
 pub use sink_state::{Disabled, Letter, ParkedRecord, RejectedRecord};
 pub use size::Stats;
-pub use stretches::{Births, OpCount, RecordCount, StretchSummary};
+pub use stretches::{Births, Maxima, OpCount, RecordCount, StretchSummary};
 pub use writer::Journal;
 
 #[cfg(test)]

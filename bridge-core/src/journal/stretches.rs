@@ -69,6 +69,9 @@ pub struct StretchSummary {
     counts: [OpCount; Op::ALL.len()],
 }
 
+/// The greatest zxid and the latest capture of some records.
+pub type Maxima = (Option<Zxid>, Option<Timestamp>);
+
 /// The part of a record that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordCount {
@@ -344,9 +347,6 @@ fn counts_between(
     Ok(())
 }
 
-/// The greatest zxid and the latest capture of some records, each if one of them has it.
-pub type PartMaxima = (Option<Zxid>, Option<Timestamp>);
-
 impl Reader {
     /// The records of a stretch, a power of two; `None` in a file of an older format, which has no stretches.
     ///
@@ -390,7 +390,7 @@ impl Reader {
         &mut self,
         (after, until): (Seq, Seq),
         length: u64,
-    ) -> Result<Vec<PartMaxima>, JournalError> {
+    ) -> Result<Vec<Maxima>, JournalError> {
         let parts = (until.0 - after.0).div_ceil(length);
         let mut found = vec![(None, None); usize::try_from(parts).unwrap_or(usize::MAX)];
         let range = (after.0.cast_signed(), until.0.cast_signed(), length.cast_signed());

@@ -5,6 +5,7 @@ mod as_of;
 mod gaps;
 mod lists;
 mod past;
+mod plans;
 mod pool;
 mod random;
 mod scratch;

@@ -55,6 +55,14 @@ impl Scratch {
         Scratch { folder, journal }
     }
 
+    /// After a restart.
+    pub fn reopened(self) -> Scratch {
+        let Scratch { folder, journal } = self;
+        drop(journal);
+        let journal = Journal::open(&folder.path().join("main.journal"), &options()).unwrap();
+        Scratch { folder, journal }
+    }
+
     /// With these records.
     pub fn with(entries: impl IntoIterator<Item = Append>) -> Scratch {
         let mut scratch = Scratch::new();
