@@ -14,7 +14,7 @@ use crate::config::{SECTIONS_MAX, ServiceConfig, ServiceFormat};
 use crate::decode::{Decoded, Decoder, Payload, Znode};
 use crate::payload::{json, perhaps_gzip, text_of};
 
-/// Services that are told apart in a proposal; the others are not counted.
+/// Different services that a proposal counts.
 const SERVICES_MAX: usize = 10_000;
 
 /// Takes the znodes of a tree.
