@@ -38,6 +38,7 @@ mod registration;
 mod rows;
 mod sections;
 mod sentence;
+mod subjects;
 mod summaries;
 mod template;
 mod url;
