@@ -140,6 +140,28 @@ impl<'a> AtPosition<'a> {
         Ok(value)
     }
 
+    /// Whether a child of a path that did not exist, as far as its records say, certainly did not: the position is covered
+    /// by the journal, and all children have the same root, whose records are complete.
+    pub(crate) fn is_complete_below(&self, path: &ZnodePath) -> Result<bool, QueryError> {
+        let Some(root) = self.roots.iter().find(|root| root.path.covers(path)) else {
+            return Ok(false);
+        };
+        let has_root_below = self
+            .roots
+            .iter()
+            .any(|other| other.path != *path && path.covers(&other.path));
+        let is_reported = match self.position {
+            Position::Zxid(at) => at <= root.reported,
+            Position::Seq(_) | Position::Time(_) => true,
+        };
+        let coverage = self.coverage()?;
+        Ok(self.beyond.is_none()
+            && is_reported
+            && !has_root_below
+            && coverage.is_complete(path)
+            && coverage.unfinished(path).is_none())
+    }
+
     /// The state of the roots at the position.
     pub(crate) fn coverage(&self) -> Result<&Coverage, QueryError> {
         if let Some(known) = self.coverage.get() {

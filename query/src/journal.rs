@@ -97,6 +97,12 @@ impl JournalQuery {
         stretches.first_at(position, || self.reader())
     }
 
+    /// The records around a position, as of [`Stretches::around`].
+    pub(crate) fn around(&self, position: Position) -> Result<Option<(Seq, Seq)>, QueryError> {
+        let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
+        stretches.around(position, || self.reader())
+    }
+
     /// The last durable record; [`Seq::ZERO`] before the first.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! once. A complete stretch never gets another record, so bounds stay true: retention and compaction only take records
 //! away, and then a stretch is read without finding one.
 
-use bridge_core::journal::{Maxima, Position, Reader, StretchSummary};
+use bridge_core::journal::{Births, Maxima, Position, Reader, StretchSummary};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
 
@@ -26,6 +26,17 @@ struct StretchBounds {
     zxid: Option<Zxid>,
     /// The latest capture.
     captured: Option<Timestamp>,
+    /// `None` where only the records say it.
+    dated: Option<DatedBounds>,
+}
+
+/// The bounds that a summary has.
+#[derive(Clone, Copy, Debug)]
+struct DatedBounds {
+    /// The latest time of a change.
+    changed: Option<Timestamp>,
+    /// The earliest creates.
+    births: Option<Births>,
 }
 
 impl StretchBounds {
@@ -33,17 +44,43 @@ impl StretchBounds {
     const EMPTY: StretchBounds = StretchBounds {
         zxid: None,
         captured: None,
+        dated: Some(DatedBounds {
+            changed: None,
+            births: None,
+        }),
     };
 
     fn of(summary: &StretchSummary) -> StretchBounds {
         StretchBounds {
             zxid: summary.zxid,
             captured: summary.captured.map(|(_, latest)| latest),
+            dated: Some(DatedBounds {
+                changed: summary.changed,
+                births: summary.births,
+            }),
         }
     }
 
     fn of_maxima((zxid, captured): Maxima) -> StretchBounds {
-        StretchBounds { zxid, captured }
+        StretchBounds {
+            zxid,
+            captured,
+            dated: None,
+        }
+    }
+
+    /// Whether all records are certainly at the position or before it.
+    fn is_before(self, position: Position) -> bool {
+        match position {
+            Position::Zxid(at) => self.zxid.is_none_or(|zxid| zxid <= at),
+            Position::Time(at) => {
+                let changed = self
+                    .dated
+                    .map(|dated| dated.changed.is_none_or(|changed| changed <= at));
+                changed.unwrap_or(false) && self.captured.is_none_or(|captured| captured <= at)
+            }
+            Position::Seq(_) => false,
+        }
     }
 
     fn reaches(self, position: Position) -> bool {
@@ -52,6 +89,15 @@ impl StretchBounds {
             Position::Time(at) => self.captured.is_some_and(|captured| captured >= at),
             Position::Seq(_) => true,
         }
+    }
+}
+
+/// Whether one of the creates is at the position or before it.
+fn is_born_by(births: Births, position: Position) -> bool {
+    match position {
+        Position::Zxid(at) => births.zxid <= at,
+        Position::Time(at) => births.changed <= at,
+        Position::Seq(_) => true,
     }
 }
 
@@ -96,6 +142,49 @@ impl Stretches {
             }
         }
         Ok(None)
+    }
+
+    /// The records around a position: all up to the first number are certainly at the position or before it, and all
+    /// creates after the second one that are the certain first record of a znode are after it. `None` if only the records
+    /// say it.
+    pub(crate) fn around<'a, R>(
+        &mut self,
+        position: Position,
+        lend: impl Fn() -> Result<R, QueryError>,
+    ) -> Result<Option<(Seq, Seq)>, QueryError>
+    where
+        R: std::ops::DerefMut<Target = Reader> + 'a,
+    {
+        if let Position::Seq(seq) = position {
+            return Ok(Some((seq, seq)));
+        }
+        let tail = lend()?.tail()?;
+        let first = self.begin(&lend)?;
+        let complete = usize::try_from(tail.0 / self.length).unwrap_or(usize::MAX);
+        while self.known.len() < complete {
+            self.learn(tail, &lend)?;
+        }
+        let end_of = |at: usize| Seq(at as u64 * self.length);
+        let first = first.min(complete);
+        let kept = &self.known[first..complete];
+        let before = kept
+            .iter()
+            .take_while(|bounds| bounds.is_before(position))
+            .count();
+        let after = end_of(first + before);
+        let newest = lend()?.births((end_of(complete), tail))?;
+        if newest.is_some_and(|births| is_born_by(births, position)) {
+            return Ok(Some((after, tail)));
+        }
+        for (at, bounds) in kept.iter().enumerate().rev() {
+            let Some(dated) = bounds.dated else {
+                return Ok(None);
+            };
+            if dated.births.is_some_and(|births| is_born_by(births, position)) {
+                return Ok(Some((after, end_of(first + at + 1))));
+            }
+        }
+        Ok(Some((after, end_of(first))))
     }
 
     /// The first stretch of which records are kept. Those before it were removed, and need no bounds.

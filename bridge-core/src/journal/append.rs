@@ -14,11 +14,13 @@
 
 use rusqlite::Connection;
 
+use super::ended::{self, EndedIncarnation};
 use super::hydrate::Named;
 use super::image::{Life, Place};
 use super::options::Before;
 use super::row::{BeforeColumn, Detail, EventDetail, Stored, insert_records, insert_values};
 use super::rows::AT_ONCE;
+use super::stretches::birth_of;
 use super::tail_cache::TailCache;
 use super::waypoints;
 use crate::append::{Change, ChangeKind, DeletedAt, Read, RecordKind};
@@ -37,6 +39,8 @@ pub(super) struct Draft {
     pub(super) brings: Option<Data>,
     /// Whether it is a waypoint of its path.
     pub(super) is_waypoint: bool,
+    /// The incarnation that it ends.
+    pub(super) ended: Option<EndedIncarnation>,
 }
 
 impl Draft {
@@ -46,6 +50,7 @@ impl Draft {
             stored,
             brings: None,
             is_waypoint: false,
+            ended: None,
         }
     }
 }
@@ -93,6 +98,11 @@ impl Drafts {
             let path = draft.stored.path.expect("a waypoint is a record of a path");
             waypoints::insert(connection, draft.stored.seq, path)?;
         }
+        let ended = self.waiting.iter().map(|(draft, _)| draft);
+        let ended: Vec<(Seq, EndedIncarnation)> = ended
+            .filter_map(|draft| Some((draft.stored.seq, draft.ended?)))
+            .collect();
+        ended::insert(connection, &ended)?;
         handover.take(self.waiting.drain(..));
         self.bytes = 0;
         Ok(())
@@ -303,12 +313,29 @@ pub(super) fn draft_change(
     drafting.take(what);
     drafting.place.last = Some(ctx.seq);
     let is_waypoint = drafting.place.steps.count();
+    let ended = (drafting.stored.op == Op::Delete).then_some(EndedIncarnation {
+        parent: place.parent,
+        path: place.id,
+        born: place.born,
+        is_undated: drafting.stored.zxid.is_none(),
+    });
+    drafting.place.born = born_of(&drafting.stored, place.born);
     let draft = Draft {
         stored: drafting.stored,
         brings: drafting.brings,
         is_waypoint,
+        ended,
     };
     (draft, drafting.place)
+}
+
+/// The create of a znode after a record, if it is certainly its first record, and no later time is before its own.
+fn born_of(record: &Stored, born: Option<Seq>) -> Option<Seq> {
+    match record.op {
+        Op::Create => birth_of(record).map(|_| record.seq),
+        Op::Delete => None,
+        _ => born.filter(|_| record.stat.is_none_or(|stat| stat.mtime >= stat.ctime)),
+    }
 }
 
 struct Drafting<'a> {

@@ -116,19 +116,23 @@ pub(super) struct Place {
     pub(super) facts: Option<i64>,
     /// Its records since its last waypoint.
     pub(super) steps: WaypointSteps,
+    /// The create of the znode, if that is certainly its first record ([`super::ended`]).
+    pub(super) born: Option<Seq>,
 }
 
-const FIND: &str = "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, steps FROM image
+const FIND: &str =
+    "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, steps, born FROM image
     WHERE parent = ?1 AND occupied = ?2 AND name = ?3";
 
-const COLUMNS: &str = "image(parent, occupied, name, path, life, last, value, czxid, stat, facts, steps)";
+const COLUMNS: &str =
+    "image(parent, occupied, name, path, life, last, value, czxid, stat, facts, steps, born)";
 
 static PATHS: LazyLock<Writing> = LazyLock::new(|| Writing::new("INSERT INTO path(id, parent, name)", 3));
 
-static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 11));
+static ENTERED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("INSERT INTO {COLUMNS}"), 12));
 
 /// In a table without other indexes SQLite replaces a row in one step, where `UPDATE` takes several.
-static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 11));
+static CHANGED: LazyLock<Writing> = LazyLock::new(|| Writing::new(&format!("REPLACE INTO {COLUMNS}"), 12));
 
 impl Place {
     /// A path that has no record yet.
@@ -142,6 +146,7 @@ impl Place {
             value: None,
             facts: None,
             steps: WaypointSteps::default(),
+            born: None,
         }
     }
 
@@ -164,6 +169,7 @@ impl Place {
             value: row.get(5)?,
             facts: row.get(8)?,
             steps: WaypointSteps::of_column(row.get(9)?),
+            born: row.get::<_, Option<i64>>(10)?.map(|seq| Seq(seq.cast_unsigned())),
         })
     }
 
@@ -183,7 +189,8 @@ impl Place {
         to.put(czxid)?;
         to.put(stat)?;
         to.put(self.facts)?;
-        to.put(self.steps.column())
+        to.put(self.steps.column())?;
+        to.put(self.born.map(|seq| seq.0.cast_signed()))
     }
 }
 
@@ -299,7 +306,7 @@ pub(super) fn has_child(connection: &Connection, parent: i64, occupied: bool) ->
 
 /// The columns of [`FIND`], and the name.
 const CHILDREN: &str =
-    "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, steps, name FROM image
+    "SELECT path, parent, occupied, life, last, value, czxid, stat, facts, steps, born, name FROM image
     WHERE parent = ?1 AND occupied = 1 AND name > ?2 ORDER BY name";
 
 /// The existing children of a path, as in [`crate::image_txn::ImageTxn::children`].

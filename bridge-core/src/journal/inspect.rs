@@ -26,7 +26,7 @@ const AT_ONCE: ReadLimit = ReadLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `facts`,
-    /// `position`, `cursors`, `aside`, `stretches`.
+    /// `position`, `cursors`, `aside`, `stretches`, `ended`.
     pub subject: &'static str,
     /// The affected path, if there is one.
     pub path: Option<String>,
@@ -61,8 +61,8 @@ const FORGET: &str = "restore a copy, or give the sink's place up with 'zkbridge
 const UNUSED: &str =
     "no answer uses it, so nothing is lost; if there are other findings, follow their remedies";
 
-const MISCOUNTED: &str = "records are as they were, but a question about a time, a zxid or a number of changes may get a \
-     wrong answer: restore a copy, or ask with the numbers of records";
+const MISCOUNTED: &str = "records are as they were, but a question about an earlier moment may get a wrong answer: restore a \
+     copy of the data directory";
 
 /// A query that returns the rows that are wrong.
 struct IntegrityQuery {
@@ -117,6 +117,41 @@ const INTEGRITY_QUERIES: &[IntegrityQuery] = &[
         sql: "SELECT w.path, w.seq, NULL FROM waypoint w LEFT JOIN record r ON r.seq = w.seq WHERE r.path IS NOT w.path",
         message: "it is a waypoint in the history of this path, and no record of it",
         remedy: UNUSED,
+    },
+    IntegrityQuery {
+        subject: "ended",
+        sql: "SELECT e.path, e.died, NULL FROM ended e LEFT JOIN record r ON r.seq = e.died LEFT JOIN path p ON p.id = e.path
+            LEFT JOIN record b ON b.seq = e.born
+            WHERE r.op IS NOT 2 OR r.path IS NOT e.path OR p.parent IS NOT e.parent OR e.born NOT BETWEEN 0 AND e.died - 1
+            OR e.died - e.born NOT BETWEEN 1 << e.rank AND (2 << e.rank) - 1
+            OR (e.born >= (SELECT min(seq) FROM record) AND (b.op IS NOT 0 OR b.path IS NOT e.path))",
+        message: "the incarnation that ends here is not as the records say",
+        remedy: MISCOUNTED,
+    },
+    IntegrityQuery {
+        subject: "ended",
+        sql: "SELECT r.path, r.seq, NULL FROM record r LEFT JOIN path p ON p.id = r.path
+            WHERE r.op = 2 AND r.seq > (SELECT value FROM meta WHERE key = 'ended_since')
+            AND (NOT EXISTS (SELECT 1 FROM ended e WHERE e.died = r.seq) OR (r.zxid IS NULL
+            AND NOT EXISTS (SELECT 1 FROM unclear u WHERE u.parent = p.parent AND u.path = r.path)))",
+        message: "the incarnation that ends here is missing among those that ended",
+        remedy: MISCOUNTED,
+    },
+    IntegrityQuery {
+        subject: "ended",
+        sql: "SELECT i.path, NULL, NULL FROM image i WHERE i.life = 0 AND i.path <> 1
+            AND (i.last IS NULL OR i.last < (SELECT min(seq) FROM record))
+            AND EXISTS (SELECT 1 FROM meta WHERE key = 'ended_since')
+            AND NOT EXISTS (SELECT 1 FROM unclear u WHERE u.parent = i.parent AND u.path = i.path)",
+        message: "no record says when it existed, and it is missing among the paths of which that is not known",
+        remedy: MISCOUNTED,
+    },
+    IntegrityQuery {
+        subject: "ended",
+        sql: "SELECT i.path, i.born, NULL FROM image i LEFT JOIN record r ON r.seq = i.born WHERE i.born IS NOT NULL
+            AND (i.life = 0 OR (i.born >= (SELECT min(seq) FROM record) AND (r.op IS NOT 0 OR r.path IS NOT i.path)))",
+        message: "it was not created by the record that the image names",
+        remedy: MISCOUNTED,
     },
     IntegrityQuery {
         subject: "values",

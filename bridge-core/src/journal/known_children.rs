@@ -23,6 +23,10 @@ pub struct PathNumber(i64);
 
 impl PathNumber {
     /// The number in the file.
+    pub(super) fn of(id: i64) -> PathNumber {
+        PathNumber(id)
+    }
+
     pub(super) fn number(self) -> i64 {
         self.0
     }
@@ -177,7 +181,8 @@ fn known_children(
     Ok(found)
 }
 
-fn rows_of(
+/// The rows of one kind with this name or a greater one.
+pub(super) fn rows_of(
     connection: &Connection,
     parent: i64,
     is_occupied: bool,

@@ -111,7 +111,12 @@ pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), Jou
             schema::FACTS_SINCE..schema::WAYPOINTS_SINCE => connection
                 .execute_batch(schema::WAYPOINTS_ABSENT)
                 .and_then(|()| connection.execute_batch(schema::STEPS_ABSENT)),
+            schema::WAYPOINTS_SINCE..schema::ENDED_SINCE => connection.execute_batch(schema::BORN_ABSENT),
             _ => Ok(()),
+        })
+        .and_then(|()| match format < schema::ENDED_SINCE {
+            true => connection.execute_batch(schema::ENDED_ABSENT),
+            false => Ok(()),
         })
         .and_then(|()| match format < schema::STRETCHES_SINCE {
             true => connection.execute_batch(schema::STRETCHES_ABSENT),

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use hashlink::LruCache;
 use rusqlite::Connection;
 
+use super::ended;
 use super::image::{self, Place, Unwritten};
 use super::progress;
 use super::schema::SLASH;
@@ -114,6 +115,7 @@ impl Paths {
         let parent = self.find_or_enter(connection, above)?;
         if parent.is_new {
             self.enter(connection, above, parent.place)?;
+            ended::mark_unclear(connection, parent.place.parent, parent.place.id)?;
         }
         let place = Place::unseen(self.next, parent.place.id);
         self.next += 1;
@@ -333,8 +335,10 @@ fn retire_upwards(
         let (parent, name): (i64, String) = connection
             .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if !is_forgotten(connection, parent, &name, oldest)? {
-            return Ok(());
+        match remains(connection, parent, &name, oldest)? {
+            Remains::Known => return Ok(()),
+            Remains::Name => return ended::mark_unclear(connection, parent, id),
+            Remains::Nothing => ended::forget(connection, parent, id)?,
         }
         image::remove(connection, parent, false, &name)?;
         connection
@@ -346,10 +350,25 @@ fn retire_upwards(
     Ok(())
 }
 
-fn is_forgotten(connection: &Connection, parent: i64, name: &str, oldest: Seq) -> rusqlite::Result<bool> {
+/// The rest of a path after its records up to one are removed.
+enum Remains {
+    /// It exists, or a record of it is kept.
+    Known,
+    /// A name above paths that exist, or of which records are kept.
+    Name,
+    Nothing,
+}
+
+fn remains(connection: &Connection, parent: i64, name: &str, oldest: Seq) -> rusqlite::Result<Remains> {
     let Some(place) = image::find(connection, parent, name)? else {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     };
     let is_kept = place.last.is_some_and(|last| last >= oldest);
-    Ok(!place.occupied && !is_kept && !image::has_child(connection, place.id, false)?)
+    if place.is_living() || is_kept {
+        return Ok(Remains::Known);
+    }
+    match place.occupied || image::has_child(connection, place.id, false)? {
+        true => Ok(Remains::Name),
+        false => Ok(Remains::Nothing),
+    }
 }

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::contract::JournalWriter;
 use super::cursors;
+use super::ended;
 use super::error::JournalError;
 use super::read::Names;
 use super::row::op_number;
@@ -188,6 +189,7 @@ fn remove_records(connection: &Connection, until: Seq) -> rusqlite::Result<usize
         .prepare_cached("DELETE FROM folded WHERE seq <= ?1")?
         .execute(last)?;
     waypoints::remove_until(connection, until)?;
+    ended::remove_until(connection, until)?;
     connection
         .prepare_cached("DELETE FROM record WHERE seq <= ?1")?
         .execute(last)

@@ -9,6 +9,8 @@
 //! hole, folded                                            what was compacted: where, and into which records
 //! waypoint seq ── path                                    every 32nd record of a path
 //! stretch last ── zxid, earliest, latest, counts          the summary of each 256 records
+//! ended  died ── parent, rank, born, path                 when paths existed that do not exist any more
+//! unclear parent, path                                    those of which that is not known
 //! fact   id ── content                                    what no Stat has of a znode
 //! position, shadow                                        how far the history is taken, and what proves it
 //! derived key ── row                                      the state of services
@@ -25,7 +27,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 9;
+pub(super) const FORMAT: u32 = 10;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -74,7 +76,40 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 9,
         sql: STRETCHES,
     },
+    Migration { to: 10, sql: ENDED },
 ];
+
+/// Format 10: when paths existed that do not exist any more ([`super::ended`]).
+const ENDED: &str = "
+-- By the number of the delete; `rank` is the magnitude of `died - born`.
+CREATE TABLE ended(
+    died INTEGER PRIMARY KEY,
+    parent INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    born INTEGER NOT NULL,
+    path INTEGER NOT NULL
+) STRICT;
+-- SQLite adds `died` to each row of it.
+CREATE INDEX ended_parent ON ended(parent, rank, born, path);
+-- Paths that do not exist, of which no row says when they did.
+CREATE TABLE unclear(parent INTEGER NOT NULL, path INTEGER NOT NULL, PRIMARY KEY(parent, path)) STRICT, WITHOUT ROWID;
+INSERT INTO unclear(parent, path) SELECT parent, path FROM image
+    WHERE life = 0 AND path <> 1 AND (last IS NULL OR last < (SELECT min(seq) FROM record));
+ALTER TABLE image ADD COLUMN born INTEGER;
+INSERT INTO meta(key, value) VALUES ('ended_since', (SELECT ifnull(max(seq), 0) FROM record));
+";
+
+/// The first format that has ended incarnations.
+pub(super) const ENDED_SINCE: u32 = 10;
+
+/// For a reader of a file that has none.
+pub(super) const ENDED_ABSENT: &str = "
+CREATE TEMP TABLE ended(died INTEGER PRIMARY KEY, parent, rank, born, path);
+CREATE TEMP TABLE unclear(parent, path);
+";
+
+/// For a reader of a file that has waypoints in its image, and no creates.
+pub(super) const BORN_ABSENT: &str = "CREATE TEMP VIEW image AS SELECT *, NULL AS born FROM main.image;";
 
 /// Format 9: what is known of records together ([`super::stretches`]).
 const STRETCHES: &str = "
@@ -118,7 +153,8 @@ pub(super) const WAYPOINTS_ABSENT: &str =
     "CREATE TEMP TABLE waypoint(seq INTEGER PRIMARY KEY, path INTEGER);";
 
 /// For a reader of a file that has facts in its image, and no waypoints.
-pub(super) const STEPS_ABSENT: &str = "CREATE TEMP VIEW image AS SELECT *, NULL AS steps FROM main.image;";
+pub(super) const STEPS_ABSENT: &str =
+    "CREATE TEMP VIEW image AS SELECT *, NULL AS steps, NULL AS born FROM main.image;";
 
 /// Format 7: what sources that read transactions store ([`super::position`]), and the state of services.
 const TRANSACTIONS: &str = "
@@ -151,7 +187,7 @@ pub(super) const FACTS_ABSENT: &str = "CREATE TEMP VIEW record AS SELECT *, NULL
 
 /// For a reader of a file that has no positions, and no facts in its image.
 pub(super) const POSITION_ABSENT: &str = "
-CREATE TEMP VIEW image AS SELECT *, NULL AS facts, NULL AS steps FROM main.image;
+CREATE TEMP VIEW image AS SELECT *, NULL AS facts, NULL AS steps, NULL AS born FROM main.image;
 CREATE TEMP TABLE fact(id INTEGER PRIMARY KEY, content);
 CREATE TEMP TABLE position(id INTEGER PRIMARY KEY, zxid, payload_crc, digest, epoch, scope);
 CREATE TEMP TABLE shadow(path BLOB PRIMARY KEY, crc, stat);

@@ -380,17 +380,25 @@ impl Reader {
         })
     }
 
+    /// The earliest creates among the records after the first number, up to and including the second. The range must be
+    /// short: it is read in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn births(&mut self, (after, until): (Seq, Seq)) -> Result<Option<Births>, JournalError> {
+        self.within("reading creates", |connection| {
+            Ok(StretchSummary::read(connection, after, until)?.births)
+        })
+    }
+
     /// The greatest zxid and the latest capture of records, by parts of `length` records, for each part after `after`, a
     /// multiple of `length`, up to `until`. The range must be short: it is read in one transaction.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read, or its content is not valid.
-    pub fn maxima(
-        &mut self,
-        (after, until): (Seq, Seq),
-        length: u64,
-    ) -> Result<Vec<Maxima>, JournalError> {
+    pub fn maxima(&mut self, (after, until): (Seq, Seq), length: u64) -> Result<Vec<Maxima>, JournalError> {
         let parts = (until.0 - after.0).div_ceil(length);
         let mut found = vec![(None, None); usize::try_from(parts).unwrap_or(usize::MAX)];
         let range = (after.0.cast_signed(), until.0.cast_signed(), length.cast_signed());

@@ -193,7 +193,30 @@ impl TestWriter {
         self.append(path, ChangeKind::Created { read })
     }
 
+    /// The marks of the first listing, which found nothing: from then on the history is complete.
+    fn list(&mut self) -> Outcome<()> {
+        let run = uuid::Uuid::from_u128(7);
+        self.zxid += 1;
+        let end = RecordKind::RunEnd {
+            run,
+            index: 1,
+            nodes: 0,
+            unreadable: 0,
+            zxid: Some(Zxid(self.zxid)),
+            is_exact: true,
+        };
+        for word in [RecordKind::RunBegin { run }, end] {
+            self.journal.append(Append {
+                root: Some(ZnodePath::slash()),
+                captured: Timestamp(self.sizes.time_of(self.zxid)),
+                word,
+            })?;
+        }
+        Ok(())
+    }
+
     fn run(&mut self, random: &mut SmallRng) -> Outcome<()> {
+        self.list()?;
         self.create(Kind::Hot, 0)?;
         self.create(Kind::Warm, 0)?;
         for number in 0..self.sizes.keys {

@@ -141,9 +141,24 @@ impl JournalQuery {
         let at = AtPosition::new(self, position, now)?;
         let (mut items, mut unknown, mut looked) = (Vec::new(), 0, 0);
         let mut last: Option<String> = None;
+        // Names that certainly did not exist around the moment are left out unseen.
+        let mut around = match at.is_complete_below(path)? {
+            true => self.around(position)?,
+            false => None,
+        };
         let is_all = 'page: loop {
             let step = STEP_NAMES.min(2 * limit);
-            let known = self.reader()?.known_children(path, &from, step)?;
+            let known = match around {
+                Some(range) => self.reader()?.children_around(path, range, &from, step)?,
+                None => None,
+            };
+            let known = match known {
+                Some(known) => known,
+                None => {
+                    around = None;
+                    self.reader()?.known_children(path, &from, step)?
+                }
+            };
             let is_end = known.len() < step;
             for child in known {
                 if !child.name.starts_with(*prefix) {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod as_of;
+mod ended;
 mod gaps;
 mod lists;
 mod past;

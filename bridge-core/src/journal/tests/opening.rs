@@ -374,7 +374,11 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 }
 
 /// Removes the tables and columns that were added after each format, the newest first.
-const STEPS_BACK: [(u32, &str); 8] = [
+const STEPS_BACK: [(u32, &str); 9] = [
+    (
+        9,
+        "DROP TABLE ended; DROP TABLE unclear; ALTER TABLE image DROP COLUMN born; DELETE FROM meta WHERE key = 'ended_since';",
+    ),
     (
         8,
         "DROP TABLE stretch; DELETE FROM meta WHERE key IN ('stretch', 'unsummarised');",
@@ -401,7 +405,7 @@ const STEPS_BACK: [(u32, &str); 8] = [
 ];
 
 /// Makes a closed journal one of an older format.
-fn take_back_to(scratch: &Scratch, format: u32) {
+pub fn take_back_to(scratch: &Scratch, format: u32) {
     let connection = Connection::open(scratch.file()).unwrap();
     for (_, sql) in STEPS_BACK.iter().filter(|(to, _)| *to >= format) {
         connection.execute_batch(sql).unwrap();

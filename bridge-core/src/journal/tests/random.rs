@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use super::ended::wrong_indexes;
 use super::scratch::*;
 use super::stretches::first_wrong_stretch;
 use super::waypoints::first_sparse_path;
@@ -195,6 +196,7 @@ impl Trial {
             );
         }
         self.commit();
+        assert_eq!(wrong_indexes(&self.scratch), []);
     }
 
     fn check_records(&mut self) {

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::folding::{compacting, fold_all};
+use super::opening::take_back_to;
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, RecordKind};
@@ -235,13 +236,7 @@ fn of_records_that_an_older_format_has_written_no_stretch_is_known() {
     let scratch = Scratch::new();
     let mut story = story(800);
     append_all(&mut scratch.open(), story.by_ref().take(300));
-    let old = Connection::open(scratch.file()).unwrap();
-    old.execute_batch(
-        "DROP TABLE stretch; DELETE FROM meta WHERE key IN ('stretch', 'unsummarised'); PRAGMA user_version = 8;
-        PRAGMA wal_checkpoint(TRUNCATE)",
-    )
-    .unwrap();
-    drop(old);
+    take_back_to(&scratch, 8);
     assert_eq!(scratch.reader().stretch_length().unwrap(), None);
     assert_eq!(lasts(&scratch), [0; 0]);
     assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::folding::{compacting, fold_all};
+use super::opening::take_back_to;
 use super::scratch::{Scratch, append_all, created, deleted, path, updated};
 use crate::amount::{Horizon, Span};
 use crate::journal::waypoints::EVERY;
@@ -130,14 +131,7 @@ fn retention_removes_the_waypoints_with_their_records() {
 fn a_journal_of_the_format_before_is_read_without_waypoints_and_gets_them_for_new_records() {
     let scratch = Scratch::new();
     interleaved(&scratch, 2 * u64::from(EVERY));
-    let old = Connection::open(scratch.file()).unwrap();
-    old.execute_batch(
-        "DROP TABLE stretch; DELETE FROM meta WHERE key IN ('stretch', 'unsummarised'); \
-         DROP TABLE waypoint; ALTER TABLE image DROP COLUMN steps; PRAGMA user_version = 7;",
-    )
-    .unwrap();
-    old.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    drop(old);
+    take_back_to(&scratch, 7);
 
     let history = scratch
         .reader()
