@@ -9,10 +9,12 @@ use bridge_services::SECTIONS_MAX;
 
 use crate::filter_paths::objections_to_paths;
 use crate::model::{
-    ALL_SOURCES, Config, FileConfig, HttpConfig, Name, NatsConfig, SinkConfig, SinkKind, SourceConfig,
+    ALL_SOURCES, Config, FileConfig, HttpConfig, Name, NatsConfig, RenderConfig, SinkConfig, SinkKind,
+    SourceConfig,
 };
 use crate::nearest::nearest;
 use crate::reading::{Reading, Sections, SinkDraft};
+use crate::rendered::objections_to_tree;
 use crate::tree::KeyPath;
 
 /// Completes the sections to a configuration. Problems are reported; the result is valid only if none is an error.
@@ -41,6 +43,7 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
     for (path, sink) in &sinks {
         reading.object(path, objections_to_paths(sink, &of_config));
         reading.object(path, objections_to_not_json(sink, &of_config));
+        reading.object(path, objections_to_tree(sink, &of_config));
     }
     Config {
         data_dir: top.data_dir,
@@ -249,7 +252,7 @@ fn complete_sink(
     reading: &mut Reading<'_>,
 ) -> SinkConfig {
     match &draft.kind {
-        SinkKind::File(_) => reading.object_to_contents(&path.key("path")),
+        SinkKind::File(_) | SinkKind::Render(_) => reading.object_to_contents(&path.key("path")),
         SinkKind::Kafka(options) => {
             let names = options.properties.iter().map(|(key, _)| key);
             for key in names.filter(|key| key.ends_with(".location")) {
@@ -325,7 +328,11 @@ fn objections_to_shared_topic(sink: &SinkConfig) -> Option<ConfigIssue> {
     let options = match &sink.kind {
         SinkKind::Kafka(options) => options,
         SinkKind::Nats(options) => return objection_to_shared_subject(sink, options),
-        SinkKind::Webhook(_) | SinkKind::File(_) | SinkKind::Exec(_) | SinkKind::Console(_) => return None,
+        SinkKind::Webhook(_)
+        | SinkKind::File(_)
+        | SinkKind::Exec(_)
+        | SinkKind::Render(_)
+        | SinkKind::Console(_) => return None,
     };
     let parted = options.key == KeyBy::ClusterPath || options.topic.contains("cluster");
     (sink.sources.len() > 1 && !parted).then(|| {
@@ -379,8 +386,19 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
                 "the sinks '{}' and '{}' write to the same {key} {}",
                 other.name, sink.name, target.shown
             );
-            let remedy = "give one of them another destination, unless their filters part the records";
-            reading.object(path, vec![ConfigIssue::warning(key, message, remedy)]);
+            let issue = match sink.kind {
+                SinkKind::Render(_) => ConfigIssue::error(
+                    key,
+                    message,
+                    "give one of them another file: each would replace the other's",
+                ),
+                _ => {
+                    let remedy =
+                        "give one of them another destination, unless their filters part the records";
+                    ConfigIssue::warning(key, message, remedy)
+                }
+            };
+            reading.object(path, vec![issue]);
         }
     }
 }
@@ -414,7 +432,7 @@ fn target(kind: &SinkKind) -> Option<(&'static str, Target<'_>)> {
     match kind {
         SinkKind::Kafka(options) => Some(("topic", on(&options.topic, &options.brokers))),
         SinkKind::Nats(options) => Some(("subject", on(&options.subject, &options.servers))),
-        SinkKind::File(FileConfig { path, .. }) => {
+        SinkKind::File(FileConfig { path, .. }) | SinkKind::Render(RenderConfig { path, .. }) => {
             let name = path.to_str()?;
             let shown = name.to_owned();
             Some((

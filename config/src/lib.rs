@@ -24,6 +24,7 @@ mod parse;
 mod problem;
 mod reading;
 mod reference;
+mod rendered;
 mod schema;
 mod secret_paths;
 mod section;
@@ -39,8 +40,8 @@ pub use environment::Environment;
 pub use filter_paths::literal_prefix;
 pub use model::{
     BadListen, BadName, Config, ConsoleConfig, Durability, ExecConfig, FileConfig, HttpConfig, JournalConfig,
-    KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, SinkConfig, SinkKind,
-    SourceConfig, SourceKind, SourceOptions, TokenConfig, WhenFull,
+    KafkaConfig, Listen, LogConfig, LogFormat, LogLevel, Name, NatsConfig, RenderConfig, SinkConfig,
+    SinkKind, SourceConfig, SourceKind, SourceOptions, TokenConfig, WhenFull,
 };
 pub use nearest::nearest;
 pub use parse::Format;

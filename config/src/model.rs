@@ -23,6 +23,7 @@ pub use bridge_exec::ExecConfig;
 pub use bridge_file::FileConfig;
 pub use bridge_kafka::KafkaConfig;
 pub use bridge_nats::NatsConfig;
+pub use bridge_render::RenderConfig;
 pub use bridge_services::ServiceConfig;
 pub use bridge_webhook::WebhookConfig;
 pub use listen::{BadListen, Listen};
@@ -333,13 +334,15 @@ pub enum SinkKind {
     File(FileConfig),
     /// `exec`: a command.
     Exec(ExecConfig),
+    /// `render`: a file of the znodes below a path.
+    Render(RenderConfig),
     /// `console`: the standard output.
     Console(ConsoleConfig),
 }
 
 impl SinkKind {
     /// The words that name the types.
-    pub const TYPES: [&str; 6] = ["kafka", "nats", "webhook", "file", "exec", "console"];
+    pub const TYPES: [&str; 7] = ["kafka", "nats", "webhook", "file", "exec", "render", "console"];
 
     /// The word that names this type.
     pub fn type_name(&self) -> &'static str {
@@ -349,6 +352,7 @@ impl SinkKind {
             SinkKind::Webhook(_) => "webhook",
             SinkKind::File(_) => "file",
             SinkKind::Exec(_) => "exec",
+            SinkKind::Render(_) => "render",
             SinkKind::Console(_) => "console",
         }
     }
@@ -361,6 +365,7 @@ impl SinkKind {
             SinkKind::Webhook(options) => options.objections(),
             SinkKind::File(options) => options.objections(),
             SinkKind::Exec(options) => options.objections(),
+            SinkKind::Render(options) => options.objections(),
             SinkKind::Console(_) => Vec::new(),
         }
     }

@@ -175,6 +175,7 @@ impl<'a> Reading<'a> {
             "webhook" => self.kind(&mut parts, path).map(SinkKind::Webhook),
             "file" => self.kind(&mut parts, path).map(SinkKind::File),
             "exec" => self.kind(&mut parts, path).map(SinkKind::Exec),
+            "render" => self.kind(&mut parts, path).map(SinkKind::Render),
             _ => self.kind(&mut parts, path).map(SinkKind::Console),
         };
         let (common, filter, reject) = (

@@ -325,6 +325,6 @@ mod tests {
     fn a_key_of_every_sink_is_listed_once() {
         let page = config_reference();
         assert_eq!(page.matches("| `retry.max` |").count(), 1);
-        assert_eq!(page.matches("## Sinks of type ").count(), 5);
+        assert_eq!(page.matches("## Sinks of type ").count(), 7);
     }
 }

@@ -6,6 +6,7 @@ use bridge_exec::ExecConfig;
 use bridge_file::FileConfig;
 use bridge_kafka::KafkaConfig;
 use bridge_nats::NatsConfig;
+use bridge_render::RenderConfig;
 use bridge_webhook::WebhookConfig;
 use bridge_zookeeper::config::ZookeeperConfig;
 use schemars::generate::SchemaSettings;
@@ -27,6 +28,7 @@ pub fn config_schema() -> Value {
         sink::<WebhookConfig>("webhook", &mut generator),
         sink::<FileConfig>("file", &mut generator),
         sink::<ExecConfig>("exec", &mut generator),
+        sink::<RenderConfig>("render", &mut generator),
         sink::<ConsoleConfig>("console", &mut generator),
     ];
     top.put(

@@ -100,7 +100,7 @@ fn the_commented_configuration_shows_the_true_defaults() {
 fn the_examples_in_the_commented_configuration_work_and_show_the_true_defaults() {
     let text = with_examples(bridge_config::COMMENTED);
     let config = parse(&text);
-    assert_eq!(config.sinks.len(), 6, "{text}");
+    assert_eq!(config.sinks.len(), 8, "{text}");
     assert!(
         config == parse(&with_defaults(&text)),
         "a default that is shown is not the built-in one"

@@ -539,8 +539,28 @@ fn the_command_of_a_sink_is_a_list_and_its_mistakes_are_reported_where_they_are(
     assert_eq!(options.command, ["notify", "$HOME"]);
     let error = Severity::Error;
     check(&exec("command = \"notify\""), error, "sink[0].command", &["list"]);
-    check(&exec("command = [\"./notify\"]"), error, "sink[0].command", &["absolute"]);
-    check(&exec("command = [\"a\"]\ndirectory = \"b\""), error, "sink[0].directory", &["'b'"]);
-    check(&exec("command = [\"a\"]\nformat = \"raw\""), error, "sink[0].format", &["flat"]);
-    check(&exec("command = [\"a\"]\nshell = true"), error, "sink[0].shell", &[]);
+    check(
+        &exec("command = [\"./notify\"]"),
+        error,
+        "sink[0].command",
+        &["absolute"],
+    );
+    check(
+        &exec("command = [\"a\"]\ndirectory = \"b\""),
+        error,
+        "sink[0].directory",
+        &["'b'"],
+    );
+    check(
+        &exec("command = [\"a\"]\nformat = \"raw\""),
+        error,
+        "sink[0].format",
+        &["flat"],
+    );
+    check(
+        &exec("command = [\"a\"]\nshell = true"),
+        error,
+        "sink[0].shell",
+        &[],
+    );
 }

@@ -79,12 +79,17 @@ impl PreparedSink {
     }
 
     /// Gives it a cursor in the journal, or finds the one that it has.
-    pub(super) fn enter(self, source: &Name, journal: &mut Journal) -> Result<EnteredSink, Failure> {
+    pub(super) fn enter(mut self, source: &Name, journal: &mut Journal) -> Result<EnteredSink, Failure> {
         let cursor = enter(&self.config, source, journal)?;
         // The reader sees only what is committed, and so a snapshot that was begun for it.
         journal.commit().map_err(journal_failure)?;
         let mut reader = journal.reader_for(&self.config.name).map_err(journal_failure)?;
         reader.set_scope(Arc::clone(&self.scope));
+        if self.destination.reads_subtrees() {
+            let mut image = Reader::open(journal.file()).map_err(journal_failure)?;
+            image.set_scope(Arc::clone(&self.scope));
+            self.destination.attach(Box::new(image));
+        }
         let backlog =
             SinkBacklog::load(&mut reader, &self.config.name, wall_clock()()).map_err(journal_failure)?;
         Ok(EnteredSink {

@@ -8,6 +8,7 @@ use bridge_exec::ExecSink;
 use bridge_file::FileSink;
 use bridge_kafka::KafkaSink;
 use bridge_nats::NatsSink;
+use bridge_render::RenderSink;
 use bridge_webhook::WebhookSink;
 
 use super::configuration;
@@ -21,6 +22,7 @@ pub fn sink(kind: &SinkKind, name: &str, cluster: &str) -> Result<Box<dyn Sink>,
         SinkKind::Webhook(options) => Box::new(WebhookSink::new(options).map_err(|found| refused(&found))?),
         SinkKind::File(options) => Box::new(FileSink::new(options.clone())),
         SinkKind::Exec(options) => Box::new(ExecSink::new(options).metered(name, cluster)),
+        SinkKind::Render(options) => Box::new(RenderSink::new(options.clone())),
         SinkKind::Console(options) => Box::new(ConsoleSink::new(options)),
     })
 }

@@ -100,6 +100,9 @@ fn reason_against(sink: &SinkConfig) -> Option<&'static str> {
         SinkKind::Nats(options) if options.fence => Some(
             "with fence = true the stream would refuse the bridge's next message\nhelp: use 'zkbridge check --connect'",
         ),
+        SinkKind::Render(_) => Some(
+            "it renders the journal's image, and an example is no znode\nhelp: use 'zkbridge check --connect'",
+        ),
         _ => None,
     }
 }

@@ -65,7 +65,7 @@ async fn services_are_those_of_now_of_a_moment_and_go_on_with_watch() {
         text.starts_with("at record ") && text.contains("pay  1 of 1 available"),
         "{text}"
     );
-    let later = stage.run(&["services", "--at", "0x7fffffff00000000"]).await;
+    let later = stage.run(&["services", "--at", "2999-01-01T00:00:00Z"]).await;
     let text = later.ended(1);
     assert!(text.contains("h2:8080"), "what is known is printed:\n{text}");
 

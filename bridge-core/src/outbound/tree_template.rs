@@ -95,6 +95,10 @@ impl TreeTemplate {
     /// # Errors
     ///
     /// Why there is none.
+    ///
+    /// # Panics
+    ///
+    /// Never: the engine writes whole texts.
     pub fn render(&self, subtree: &Arc<Subtree>, bytes_max: usize) -> Result<String, TemplateFailure> {
         let mut text = BoundedText {
             bytes: Vec::new(),

@@ -89,7 +89,10 @@ mod tests {
         let mut options: TxnlogOptions =
             serde_json::from_str(r#"{"directories": ["/var/lib/zookeeper"]}"#).unwrap();
         assert_eq!(keys(&options), ["txnlog.bypasses_acls"]);
-        assert!(!options.backfill, "the history from before is asked for by typing it");
+        assert!(
+            !options.backfill,
+            "the history from before is asked for by typing it"
+        );
         options.bypasses_acls = true;
         assert_eq!(keys(&options), [] as [&str; 0]);
         options.directories = vec!["/a".into(); DIRECTORIES_MAX + 1];
