@@ -270,7 +270,7 @@ fn answers(scratch: &Scratch, zxid: u64) -> (Vec<Children>, u64) {
         ]
     });
     let ask = |position| {
-        let limit = if zxid % 2 == 0 { 7 } else { 100 };
+        let limit = if zxid.is_multiple_of(2) { 7 } else { 100 };
         let (found, names) = children(&query, position, limit, now);
         looked += names;
         found
