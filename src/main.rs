@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod doctor;
 mod exit;
+mod export;
 mod logging;
 mod operator;
 mod restore;

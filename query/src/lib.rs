@@ -45,6 +45,7 @@ mod stretches;
 mod subtree;
 #[cfg(test)]
 mod tests;
+mod tree_at;
 mod visibility;
 
 pub use activity::{ActivityCounts, ActivityKey, ActivityPage, Grouping};
@@ -63,6 +64,7 @@ pub use pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 pub use position::{BadPosition, POSITION_FORMS, parse_position, position_text};
 pub use selection::{BadPattern, PathPattern, Selection};
 pub use subtree::{FactsThen, SubtreeMoment, SubtreePage, SubtreeZnode};
+pub use tree_at::{TreePage, TreeQuestion};
 pub use visibility::{Access, AllVisible, Visibility};
 
 /// The largest page of a list. A larger limit is taken as this one.

@@ -51,6 +51,7 @@ fn assert_hidden(bridge: &Bridge, path: &str) {
         &["history", path],
         &["history", path, "--json"],
         &["journal", "export"],
+        &["journal", "export", "--format", "csv"],
         &["status", "--json"],
     ] {
         let text = output(bridge, args);

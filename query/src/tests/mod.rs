@@ -13,4 +13,5 @@ mod scratch;
 mod status;
 mod subtree;
 mod tree;
+mod tree_at;
 mod visible;

@@ -16,6 +16,7 @@ Examples:
   zkbridge journal check
   zkbridge journal export --from 1d | gzip > yesterday.jsonl.gz
   zkbridge journal export --path '/config/**' --output config.jsonl
+  zkbridge journal export --format sqlite --output november.db
   zkbridge journal compact
 
 backup, check and export read beside a running bridge and without one. Until
@@ -44,7 +45,7 @@ enum JournalCommand {
     Check(ChosenJournals),
     /// Remove expired records and shrink the file
     Compact(ChosenJournals),
-    /// Write records as JSON lines
+    /// Write records as JSON lines, CSV, Parquet or a SQLite database
     Export(export::ExportArgs),
 }
 

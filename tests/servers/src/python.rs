@@ -82,12 +82,16 @@ impl Python {
     /// kazoo, the client of ZooKeeper for Python, with its recipes.
     pub const KAZOO: Python = Python::new("kazoo", &["kazoo==2.11.0"]);
 
+    /// A database that reads Parquet.
+    pub const DUCKDB: Python = Python::new("duckdb", &["duckdb==2.0.1"]);
+
     /// Every environment that the tests use.
     pub const ALL: &[Python] = &[
         Python::CLOUDEVENTS,
         Python::WEBHOOKS,
         Python::KUBERNETES,
         Python::KAZOO,
+        Python::DUCKDB,
     ];
 
     /// Packages with fixed versions, theirs and those of all that they need, as lines of `requirements.txt`.
