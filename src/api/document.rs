@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::io::Write;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -21,6 +21,24 @@ pub(super) struct Document {
     form: BodyForm,
     /// Items, for the audit line.
     rows: usize,
+    headers: Vec<DocumentHeader>,
+}
+
+/// A header of its own of a document.
+#[derive(Clone, Debug)]
+pub(super) struct DocumentHeader {
+    name: HeaderName,
+    value: String,
+}
+
+impl DocumentHeader {
+    /// A value beyond visible ASCII is left out.
+    pub(super) fn new(name: &'static str, value: &str) -> DocumentHeader {
+        DocumentHeader {
+            name: HeaderName::from_static(name),
+            value: value.to_owned(),
+        }
+    }
 }
 
 /// The form of a body.
@@ -49,6 +67,7 @@ impl Document {
             body,
             form: BodyForm::Json,
             rows,
+            headers: Vec::new(),
         })
     }
 
@@ -58,15 +77,17 @@ impl Document {
             body: text.into_bytes(),
             form: BodyForm::Json,
             rows: 1,
+            headers: Vec::new(),
         }
     }
 
-    /// The bytes of a value.
-    pub(super) fn octets(bytes: &[u8]) -> Document {
+    /// The bytes of a value, with headers that say more of it.
+    pub(super) fn octets(bytes: &[u8], headers: Vec<DocumentHeader>) -> Document {
         Document {
             body: bytes.to_vec(),
             form: BodyForm::Octets,
             rows: 1,
+            headers,
         }
     }
 
@@ -78,6 +99,7 @@ impl Document {
             .and_then(|known| known.to_str().ok())
             .is_some_and(|known| known.split(',').any(|known| known.trim() == tag));
         let rows = Rows(self.rows);
+        let own = self.headers.clone();
         let mut response = match is_known {
             true => StatusCode::NOT_MODIFIED.into_response(),
             false => self.body(request),
@@ -87,14 +109,22 @@ impl Document {
             headers.insert(header::ETAG, tag);
         }
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        for DocumentHeader { name, value } in own {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.append(name, value);
+            }
+        }
         response.extensions_mut().insert(rows);
         response
     }
 
-    /// A tag of the body: equal for equal answers, and of no use to a caller who sees other ones.
+    /// A tag of the body and of its own headers: equal for equal answers, and of no use to a caller who sees other ones.
     fn tag(&self) -> String {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.body);
+        for header in &self.headers {
+            hasher.write(header.value.as_bytes());
+        }
         format!("W/\"{:016x}\"", hasher.finish())
     }
 

@@ -20,6 +20,7 @@ mod page;
 mod parameter;
 mod problem;
 mod question;
+mod raw_value;
 mod route;
 mod stream;
 #[cfg(test)]

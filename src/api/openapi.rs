@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::BASE;
 use super::problem::Problem;
+use super::raw_value;
 use super::route::{ROUTES, Route, RouteAnswer};
 
 /// The description as it is served and checked in.
@@ -106,12 +107,16 @@ fn operation(route: &Route, method: &str, summary: &str, generator: &mut SchemaG
         _ => json!({"application/json": {"schema": schema}}),
     };
     let parameters: Vec<Value> = of_path(route).chain(of_query(route)).collect();
+    let mut answer = json!({"description": summary, "content": content});
+    if route.path.ends_with("/node") {
+        answer["headers"] = raw_value::described();
+    }
     json!({
         "operationId": operation_id(route, method),
         "summary": summary,
         "parameters": parameters,
         "responses": {
-            "200": {"description": summary, "content": content},
+            "200": answer,
             "default": {"$ref": "#/components/responses/Problem"},
         },
     })

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::document::Document;
 use super::parameter::Parameters;
 use super::problem::Problem;
+use super::raw_value;
 
 /// Intervals of an activity without `buckets`.
 const BUCKETS: u32 = 100;
@@ -54,7 +55,7 @@ pub(super) fn node(
         return Document::json(&node);
     }
     match &node.then.data {
-        Some(data) => Ok(Document::octets(&data.bytes)),
+        Some(data) => Ok(raw_value::document(&node.then, data)),
         None => Err(Problem::never_seen(&format!(
             "the value of {path} at this moment"
         ))),

@@ -248,6 +248,46 @@ async fn a_raw_value_is_an_attachment_that_no_browser_interprets() {
     assert_eq!(body(response).await, "<script>alert(1)</script>");
 }
 
+#[tokio::test]
+async fn a_raw_value_says_in_its_headers_how_certain_it_is() {
+    let mut served = Served::new();
+    served.write(&[("/page", 1, "one"), ("/page", 5, "two")]);
+    let check = async |at: &str, value: &str| {
+        let target = format!("/sources/main/node?path=/page&at={at}");
+        let document = served.json(&target).await;
+        let raw = served.ask(TOKEN, &format!("{target}&raw=1")).await;
+        let headers = raw.headers().clone();
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let certainty = text("zkbridge-certainty");
+        assert_eq!(
+            certainty.as_deref(),
+            document["then"]["certainty"].as_str(),
+            "{at}"
+        );
+        assert!(certainty.is_some());
+        let doubts: Vec<&str> = headers
+            .get_all("zkbridge-doubt")
+            .iter()
+            .map(|doubt| doubt.to_str().unwrap())
+            .collect();
+        assert_eq!(document["then"]["doubts"], serde_json::json!(doubts), "{at}");
+        assert_eq!(text("zkbridge-size"), Some(value.len().to_string()));
+        assert_eq!(text("zkbridge-seq"), Some(document["then"]["seq"].to_string()));
+        assert_eq!(
+            text("zkbridge-mzxid").as_deref(),
+            document["then"]["stat"]["mzxid"].as_str()
+        );
+        assert_eq!(text("zkbridge-masked"), None);
+        assert_eq!(body(raw).await, value);
+        headers[header::ETAG].clone()
+    };
+    let certain = check("2", "two").await;
+    // The same bytes, and another answer: a cache must not take one for the other.
+    let beyond = check("99", "two").await;
+    assert_ne!(certain, beyond);
+    check("1", "one").await;
+}
+
 #[test]
 fn the_description_that_is_checked_in_is_the_one_of_the_routes() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
