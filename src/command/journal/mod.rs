@@ -16,7 +16,7 @@ Examples:
   zkbridge journal check
   zkbridge journal export --from 1d | gzip > yesterday.jsonl.gz
   zkbridge journal export --path '/config/**' --output config.jsonl
-  zkbridge journal export --format sqlite --output november.db
+  zkbridge journal export --from 7d --to 1d --format sqlite --output week.db
   zkbridge journal compact
 
 backup, check and export read beside a running bridge and without one. Until
