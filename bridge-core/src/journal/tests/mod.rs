@@ -8,6 +8,7 @@ mod ended;
 mod facts;
 mod folding;
 mod folding_random;
+mod free_pages;
 mod history;
 mod inspection;
 mod limits;
