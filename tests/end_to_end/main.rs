@@ -13,6 +13,7 @@ mod bridge;
 mod canary;
 mod certificates;
 mod changes;
+mod exec;
 mod exposed;
 mod faults;
 mod hostile;
