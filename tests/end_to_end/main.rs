@@ -26,6 +26,7 @@ mod metrics;
 mod nats;
 mod older;
 mod refusals;
+mod render;
 mod resident;
 mod restarts;
 mod rewind;
