@@ -181,10 +181,20 @@ impl Stretches {
                 return Ok(None);
             };
             if dated.births.is_some_and(|births| is_born_by(births, position)) {
-                return Ok(Some((after, end_of(first + at + 1))));
+                return Ok(Some((after, end_of(first + at + 1).max(self.removed(&lend)?))));
             }
         }
-        Ok(Some((after, end_of(first))))
+        // Creates whose records were removed may be at any position.
+        Ok(Some((after, self.removed(&lend)?)))
+    }
+
+    /// The last record that was removed.
+    fn removed<'a, R>(&self, lend: &impl Fn() -> Result<R, QueryError>) -> Result<Seq, QueryError>
+    where
+        R: std::ops::DerefMut<Target = Reader> + 'a,
+    {
+        let oldest = lend()?.oldest()?;
+        Ok(oldest.map_or(Seq::ZERO, |oldest| Seq(oldest.0 - 1)))
     }
 
     /// The first stretch of which records are kept. Those before it were removed, and need no bounds.
