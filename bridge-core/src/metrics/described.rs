@@ -2,6 +2,7 @@
 
 use metrics::Unit;
 
+#[allow(clippy::wildcard_imports, reason = "every name is described")]
 use super::*;
 
 /// Every metric: name, kind, unit, help.

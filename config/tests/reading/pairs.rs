@@ -1,6 +1,9 @@
 //! Options that are right alone, and wrong or probably a mistake together.
 
-use super::*;
+use bridge_config::SinkKind;
+use bridge_core::issue::Severity;
+
+use super::{check, problems, read_toml, with, with_sink};
 
 #[test]
 fn impossible_pairs_are_refused() {
