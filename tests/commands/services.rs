@@ -1,6 +1,8 @@
 //! `zkbridge services`: now, at a moment, and as it goes on.
 
-use bridge_servers::{Child, eventually, real_servers};
+use std::time::{Duration, Instant};
+
+use bridge_servers::{Child, Line, eventually, real_servers};
 use serde_json::Value;
 
 use crate::bridge::BOUND;
@@ -34,6 +36,21 @@ async fn services_are_those_of_now_of_a_moment_and_go_on_with_watch() {
     stage.create("registry/pay", "").await;
     let mut command = stage.bridge.command(&["services", "--watch", "--json"]);
     let mut watching = Child::start(command.env("TERM", "dumb")).unwrap();
+    // It prints what comes after its start.
+    stage.create("registry/early", "").await;
+    let began = Instant::now();
+    for name in (0..).map(|number| format!("registry/early/{number}")) {
+        stage
+            .create(&name, &registration("e", "h0").replace("pay", "early"))
+            .await;
+        stage.delete(&name).await;
+        let is_printed = |lines: &[Line]| (!lines.is_empty()).then_some(());
+        let seen = watching.until("an event", Duration::from_millis(500), is_printed);
+        if seen.await.is_ok() {
+            break;
+        }
+        assert!(began.elapsed() < BOUND, "the command prints no event");
+    }
     stage.create("registry/pay/a", &registration("a", "h1")).await;
     stage
         .create_ephemeral("registry/pay/b", &registration("b", "h2"))
@@ -73,7 +90,8 @@ async fn services_are_those_of_now_of_a_moment_and_go_on_with_watch() {
     let seen = watching.until(what, BOUND, |lines| {
         let events = lines
             .iter()
-            .filter_map(|line| serde_json::from_str::<Value>(&line.text).ok());
+            .filter_map(|line| serde_json::from_str::<Value>(&line.text).ok())
+            .filter(|event| event["service"] == "pay");
         let kinds: Vec<String> = events
             .filter_map(|event| event["type"].as_str().map(str::to_owned))
             .collect();
