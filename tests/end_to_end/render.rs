@@ -13,14 +13,15 @@ use crate::bridge::{BOUND, Bridge};
 use crate::stage::{Place, source};
 use crate::writer::Writer;
 
-/// A program that copies its configuration at each SIGHUP, as one that reads it, after it has written its number.
-const PROGRAM: &str = "trap 'cp app.conf next && mv next loaded' HUP\n\
+/// A program that copies its configuration at each SIGUSR1, as one that reads it, after it has written its number.
+/// Not at SIGHUP, which a run of the tests under `nohup` ignores with all its children.
+const PROGRAM: &str = "trap 'cp app.conf next && mv next loaded' USR1\n\
                        echo $$ > app.pid\n\
                        while :; do sleep 0.05; done";
 
 /// Signals the program. While there is a file `gate` it waits, and then fails and signals nothing.
 const RELOAD: &str = "if [ -e gate ]; then echo x > waiting; while [ -e gate ]; do sleep 0.05; done; exit 1; fi\n\
-                      kill -HUP $(cat app.pid)";
+                      kill -USR1 $(cat app.pid)";
 
 /// A line for each child with its value.
 const LINES: &str = "{% for znode in node.children %}\n{{ znode.name }}={{ znode.value }}\n{% endfor %}\n";
