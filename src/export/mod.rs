@@ -4,8 +4,8 @@
 //!
 //! * A file appears whole under its name or not at all, and only its owner may read it ([`NewFile`]).
 //! * The memory does not depend on the number of records.
-//! * The flat formats have the columns of [`column`], which `docs/export.md` describes. A column may be added at the end;
-//!   none is removed or gets another meaning.
+//! * The flat formats have the columns of [`column`](mod@column), which `docs/export.md` describes. A column may be added
+//!   at the end; none is removed or gets another meaning.
 
 mod column;
 mod csv;
