@@ -411,11 +411,9 @@ async fn a_journal_that_cannot_be_opened_stops_no_other_source() {
             .is_some_and(|cause| cause.contains("second.journal")),
         "{broken}"
     );
-    assert!(
-        stage
-            .bridge
-            .has_logged(&["ERROR", "the source cannot be started", "second"])
-    );
+    let words = ["ERROR", "the source cannot be started", "second"];
+    let logged = eventually("the error", BOUND, || async { stage.bridge.has_logged(&words) });
+    logged.await.unwrap();
     assert_eq!(stage.bridge.get("/readyz").await.0, 503);
     let halted = [("source", "second")];
     assert_eq!(stage.bridge.metric("zkbridge_source_halted", &halted).await, 1.0);

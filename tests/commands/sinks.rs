@@ -1,8 +1,9 @@
 //! `zkbridge sink`: cursors of sinks that are renamed or removed.
 
-use bridge_servers::real_servers;
+use bridge_servers::{eventually, real_servers};
 use serde_json::{Value, json};
 
+use crate::bridge::BOUND;
 use crate::stage::{Stage, zookeeper};
 
 fn parts(stage: &Stage, connect: &str, sink: &str) -> String {
@@ -93,11 +94,9 @@ async fn a_cursor_without_a_sink_is_named_everywhere_until_it_is_forgotten() {
     let reloaded = stage.run(&["reload"]).await.ended(0);
     let warning = "no sink is configured for the cursor of 'audit' in source 'main'";
     assert!(reloaded.contains(warning), "{reloaded}");
-    assert!(
-        stage
-            .bridge
-            .has_logged(&["WARN", "no sink is configured for this cursor", "audit"])
-    );
+    let words = ["WARN", "no sink is configured for this cursor", "audit"];
+    let logged = eventually("the warning", BOUND, || async { stage.bridge.has_logged(&words) });
+    logged.await.unwrap();
     let status = stage.run(&["status"]).await.ended(0);
     assert!(status.contains("sink audit from main: unconfigured"), "{status}");
     let labels = [("sink", "audit"), ("source", "main")];
