@@ -12,6 +12,7 @@ pub mod derive;
 pub mod example;
 pub mod file_path;
 mod fold;
+pub mod folder;
 pub mod format;
 pub mod image_txn;
 pub mod issue;

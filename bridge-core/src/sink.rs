@@ -1,6 +1,8 @@
 //! The contract between the delivery engine and a destination.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -191,6 +193,27 @@ pub struct SinkError {
     /// Below.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// An error of the file system at a path, with what was tried, such as `write to`.
+pub fn file_error(path: &Path, tried: &str, error: io::Error) -> SinkError {
+    let message = format!("cannot {tried} {}: {error}", path.display());
+    SinkError::new(SinkErrorKind::of_file_system(&error), message).because(error)
+}
+
+impl SinkErrorKind {
+    /// The kind of an error of the file system.
+    pub fn of_file_system(error: &io::Error) -> SinkErrorKind {
+        use io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound => SinkErrorKind::Missing,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => SinkErrorKind::Authorization,
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => SinkErrorKind::Full,
+            Io::IsADirectory | Io::NotADirectory | Io::InvalidFilename => SinkErrorKind::Configuration,
+            // Input and output errors, stale handles of network file systems, interrupted mounts: a later attempt may do.
+            _ => SinkErrorKind::Unavailable,
+        }
+    }
 }
 
 impl SinkError {

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use bridge_core::folder::{folder_of, remove_if_there, sync_folder};
 use nix::fcntl::OFlag;
 
 use crate::exit::{Exit, Failure};
@@ -33,13 +34,12 @@ impl WorkFolder {
         let folder = journal.with_extension("backfill");
         let lock = journal.with_extension("backfill.lock");
         let failed = |error: io::Error| environment(&lock, &error);
-        if let Some(parent) = parent(journal) {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(parent)
-                .map_err(|error| environment(parent, &error))?;
-        }
+        let around = folder_of(journal);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(around)
+            .map_err(|error| environment(around, &error))?;
         let held = OpenOptions::new()
             .write(true)
             .create(true)
@@ -82,10 +82,10 @@ impl WorkFolder {
     pub(super) fn publish(&self, file: &Path, name: &Path) -> Result<(), Failure> {
         let done = synchronised(file, name)
             // SQLite would use the log of the earlier file as one of this.
-            .and_then(|()| remove(&beside(name, "-wal")))
-            .and_then(|()| remove(&beside(name, "-shm")))
+            .and_then(|()| remove_if_there(&beside(name, "-wal")))
+            .and_then(|()| remove_if_there(&beside(name, "-shm")))
             .and_then(|()| fs::rename(file, name))
-            .and_then(|()| sync_folder(name));
+            .and_then(|()| sync_folder(folder_of(name)));
         done.map_err(|error| environment(name, &error))
     }
 
@@ -93,7 +93,7 @@ impl WorkFolder {
     pub(super) fn publish_new(&self, file: &Path, name: &Path) -> Result<(), Failure> {
         let done = synchronised(file, name)
             .and_then(|()| fs::hard_link(file, name))
-            .and_then(|()| sync_folder(name));
+            .and_then(|()| sync_folder(folder_of(name)));
         done.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Failure::new(
                 Exit::Environment,
@@ -146,23 +146,8 @@ fn give_to_owner(file: &File, name: &Path) -> io::Result<()> {
     if !nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
-    let folder = fs::metadata(parent(name).unwrap_or(Path::new(".")))?;
+    let folder = fs::metadata(folder_of(name))?;
     fchown(file, Some(folder.uid()), Some(folder.gid()))
-}
-
-fn sync_folder(file: &Path) -> io::Result<()> {
-    File::open(parent(file).unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn parent(file: &Path) -> Option<&Path> {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty())
-}
-
-fn remove(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {

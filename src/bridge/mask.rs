@@ -3,7 +3,7 @@
 //! The key is made with the first mask and never changed. Without it, values that were masked cannot be compared with
 //! later ones; their digests name another key then. It opens nothing: a digest has no way back.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bridge_config::{Config, SourceConfig};
 use bridge_core::file_path::read_regular;
+use bridge_core::folder::{folder_of, remove_if_there, sync_folder};
 use bridge_core::record::{MaskKey, Masking};
 
 use super::{configuration, environment};
@@ -96,7 +97,7 @@ fn new_key(file: &Path) -> Result<MaskKey, Failure> {
     let fresh = file.with_extension("mask-key.new");
     write_new(&fresh, &text)
         .and_then(|()| std::fs::rename(&fresh, file))
-        .and_then(|()| sync_folder(file))
+        .and_then(|()| sync_folder(folder_of(file)))
         .map_err(|error| failed(&error))?;
     tracing::info!(
         file = %file.display(),
@@ -107,10 +108,7 @@ fn new_key(file: &Path) -> Result<MaskKey, Failure> {
 
 /// A file that nobody else has: one of a start that was interrupted is removed, and a link is not followed.
 fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(file)?;
     let mut open = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -118,12 +116,6 @@ fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
         .open(file)?;
     open.write_all(text.as_bytes())?;
     open.sync_all()
-}
-
-/// A name is on the disk once its folder is.
-fn sync_folder(file: &Path) -> std::io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
 use bridge_core::derive::Derivation;
+use bridge_core::folder::folder_of;
 use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader, in_use_by_another};
 use bridge_core::machine::SourceMachine;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
@@ -170,7 +171,7 @@ impl PreparedSource {
             sinks: sinks.collect::<Result<_, _>>()?,
             config: self.config,
             journal,
-            folder: folder_of(&self.file),
+            folder: folder_of(&self.file).to_owned(),
             machine: self.machine,
             scope: self.scope,
         })
@@ -366,12 +367,6 @@ pub(super) fn journal_failure(error: JournalError) -> Failure {
 /// The path of the journal of a source.
 pub fn journal_file(config: &Config, source: &SourceConfig) -> PathBuf {
     config.data_dir.join(format!("{}.journal", source.name))
-}
-
-/// The folder of a journal.
-fn folder_of(journal: &Path) -> PathBuf {
-    let folder = journal.parent().filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// How the journal of a source is kept.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use bridge_config::SourceConfig;
+use bridge_core::folder::{folder_of, sync_folder};
 use bridge_core::journal::{Existing, JournalErrorKind, Restored, restore};
 use clap::Args;
 use serde_json::json;
@@ -190,7 +191,7 @@ impl KeyCopy {
             file.write_all(&self.content)?;
             file.sync_all()?;
             fs::rename(&part, &self.to)?;
-            fs::File::open(self.to.parent().unwrap_or(Path::new(".")))?.sync_all()
+            sync_folder(folder_of(&self.to))
         };
         put().map_err(|error| cannot_write(&self.to, &error))
     }

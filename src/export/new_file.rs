@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bridge_core::folder::{folder_of, sync_folder};
 use tempfile::{Builder, NamedTempFile};
 
 /// The beginning and the end of the name of a file that is being written. One that a killed export has left may be
@@ -31,7 +32,7 @@ impl NewFile {
         let part = Builder::new()
             .prefix(PART.0)
             .suffix(PART.1)
-            .tempfile_in(folder(to))?;
+            .tempfile_in(folder_of(to))?;
         Ok(NewFile {
             part,
             to: to.to_owned(),
@@ -62,13 +63,6 @@ impl NewFile {
         self.part
             .persist_noclobber(&self.to)
             .map_err(|error| error.error)?;
-        File::open(folder(&self.to))?.sync_all()
+        sync_folder(folder_of(&self.to))
     }
-}
-
-fn folder(file: &Path) -> &Path {
-    let parent = file.parent();
-    parent
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }

@@ -20,6 +20,7 @@ use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use bridge_core::folder::{folder_of, sync_folder};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use serde::{Deserialize, Serialize};
@@ -193,10 +194,7 @@ impl RestorePlan {
             .open(path);
         let mut file = created.map_err(bad)?;
         let written = self.write(&mut file).and_then(|()| file.sync_all());
-        let synced = written.and_then(|()| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-        });
+        let synced = written.and_then(|()| sync_folder(folder_of(path)));
         synced.map_err(|error| {
             // It would only be refused.
             let _ = std::fs::remove_file(path);

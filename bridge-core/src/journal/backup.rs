@@ -17,8 +17,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{JournalError, JournalErrorKind};
 use super::lock::{Lock, OWNER_ONLY, beside};
-use super::open::{check_cluster, remove_if_there, sync_folder};
+use super::open::check_cluster;
 use super::read::Reader;
+use crate::folder::{folder_of, remove_if_there, sync_folder};
 use crate::number::Seq;
 
 /// The suffix of a copy that is being written.
@@ -145,7 +146,7 @@ fn put(part: &Path, to: &Path) -> io::Result<u64> {
         remove_if_there(&beside(part, suffix))?;
     }
     fs::rename(part, to)?;
-    sync_folder(to)?;
+    sync_folder(folder_of(to))?;
     Ok(bytes)
 }
 

@@ -19,6 +19,7 @@ use super::options::{Durability, JournalOptions};
 use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
 use super::wal::WAL_BYTES_KEPT;
 use super::wal_gate::WalGate;
+use crate::folder::{folder_of, remove_if_there, sync_folder};
 
 /// How long a statement waits for another process that writes the file or changes its form, such as a shell. Copying the
 /// log never waits: see [`super::wal`].
@@ -364,7 +365,7 @@ fn create(file: &Path, cluster: &str) -> Result<(), JournalError> {
     File::open(&fresh)
         .and_then(|written| written.sync_all())
         .and_then(|()| fs::rename(&fresh, file))
-        .and_then(|()| sync_folder(file))
+        .and_then(|()| sync_folder(folder_of(file)))
         .map_err(creating)
 }
 
@@ -373,16 +374,4 @@ fn fill(fresh: &Path, cluster: &str) -> rusqlite::Result<()> {
     schema::create(&mut connection, cluster)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.close().map_err(|(_, error)| error)
-}
-
-pub(super) fn remove_if_there(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

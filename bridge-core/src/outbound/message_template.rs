@@ -87,32 +87,14 @@ impl MessageTemplate {
         form: TemplateForm,
         subject: MessageSubject,
     ) -> Result<MessageTemplate, String> {
-        if source.len() > SOURCE_BYTES_MAX {
-            return Err(format!(
-                "the template has {} bytes, and {SOURCE_BYTES_MAX} are allowed",
-                source.len()
-            ));
-        }
-        let longest = longest_tag(source);
-        if longest > TAG_BYTES_MAX {
-            return Err(format!(
-                "the template has an expression of {longest} bytes, and {TAG_BYTES_MAX} are allowed"
-            ));
-        }
+        check_lengths(source, SOURCE_BYTES_MAX)?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(move |out, state, value| write_value(form, out, state, value));
         message_filters::add_to(&mut environment);
-        let added = environment.add_template_owned(NAME, source.to_owned());
-        added.map_err(|error| located(&error))?;
-        let template = environment.get_template(NAME).map_err(|error| located(&error))?;
-        let mut used: Vec<String> = template.undeclared_variables(false).into_iter().collect();
-        used.sort_unstable();
         let known = subject.variables();
-        // A function is a variable to the engine.
-        let is_known = |name: &str| known.contains(&name) || FUNCTIONS.contains(&name);
-        if let Some(unknown) = used.iter().find(|name| !is_known(name)) {
+        if let Some(unknown) = compile(&mut environment, source, known)? {
             return Err(format!(
                 "it uses '{unknown}', which no {} has; the variables are {}",
                 subject.as_str(),
@@ -208,7 +190,48 @@ impl MessageTemplate {
 }
 
 /// The functions of the engine that a template may call.
-pub(super) const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
+const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
+
+/// Whether the engine can take a source without a deep stack.
+///
+/// # Errors
+///
+/// It is longer than `bytes_max`, or one of its expressions is too long.
+pub(super) fn check_lengths(source: &str, bytes_max: usize) -> Result<(), String> {
+    if source.len() > bytes_max {
+        return Err(format!(
+            "the template has {} bytes, and {bytes_max} are allowed",
+            source.len()
+        ));
+    }
+    let longest = longest_tag(source);
+    if longest > TAG_BYTES_MAX {
+        return Err(format!(
+            "the template has an expression of {longest} bytes, and {TAG_BYTES_MAX} are allowed"
+        ));
+    }
+    Ok(())
+}
+
+/// Adds a source to the engine. Returns the first variable that it uses and that is not one of these.
+///
+/// # Errors
+///
+/// The source is no template.
+pub(super) fn compile(
+    environment: &mut Environment<'static>,
+    source: &str,
+    known: &[&str],
+) -> Result<Option<String>, String> {
+    let added = environment.add_template_owned(NAME, source.to_owned());
+    added.map_err(|error| located(&error))?;
+    let template = environment.get_template(NAME).map_err(|error| located(&error))?;
+    let mut used: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    used.sort_unstable();
+    // A function is a variable to the engine.
+    let is_known = |name: &str| known.contains(&name) || FUNCTIONS.contains(&name);
+    Ok(used.into_iter().find(|name| !is_known(name)))
+}
 
 /// Whether another record may fare better.
 pub(super) fn is_of_record(kind: ErrorKind) -> bool {

@@ -13,10 +13,11 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior}
 use serde::de::IgnoredAny;
 
 use super::message_filters::{self, charge};
-use super::message_template::{FUNCTIONS, TemplateFailure, TemplateForm, is_of_record, located, write_value};
+use super::message_template::{
+    TemplateFailure, TemplateForm, check_lengths, compile, is_of_record, located, write_value,
+};
 use super::message_variables::value_of;
-use super::tag_length::longest_tag;
-use super::template::{NAME, TAG_BYTES_MAX};
+use super::template::NAME;
 use super::tree_values::{VARIABLES, values_of};
 use crate::issue::ConfigIssue;
 use crate::number::Seq;
@@ -47,18 +48,7 @@ impl TreeTemplate {
     ///
     /// The source is no template, too long, or uses a variable that there is not.
     pub fn parse(source: &str, form: TemplateForm) -> Result<TreeTemplate, String> {
-        if source.len() > TREE_SOURCE_BYTES_MAX {
-            return Err(format!(
-                "the template has {} bytes, and {TREE_SOURCE_BYTES_MAX} are allowed",
-                source.len()
-            ));
-        }
-        let longest = longest_tag(source);
-        if longest > TAG_BYTES_MAX {
-            return Err(format!(
-                "the template has an expression of {longest} bytes, and {TAG_BYTES_MAX} are allowed"
-            ));
-        }
+        check_lengths(source, TREE_SOURCE_BYTES_MAX)?;
         let mut environment = Environment::new();
         // Lines that only have statements leave nothing, and the last line feed stays.
         let mut syntax = SyntaxConfig::builder();
@@ -75,13 +65,7 @@ impl TreeTemplate {
         environment.add_filter("multiline", multiline);
         environment.add_filter("word", word);
         environment.add_test("word", |value: &Value| is_word(value));
-        let added = environment.add_template_owned(NAME, source.to_owned());
-        added.map_err(|error| located(&error))?;
-        let template = environment.get_template(NAME).map_err(|error| located(&error))?;
-        let mut used: Vec<String> = template.undeclared_variables(false).into_iter().collect();
-        used.sort_unstable();
-        let is_known = |name: &str| VARIABLES.contains(&name) || FUNCTIONS.contains(&name);
-        if let Some(unknown) = used.iter().find(|name| !is_known(name)) {
+        if let Some(unknown) = compile(&mut environment, source, &VARIABLES)? {
             return Err(format!(
                 "it uses '{unknown}', which there is not; the variables are {}",
                 VARIABLES.join(", ")

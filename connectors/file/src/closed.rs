@@ -11,6 +11,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bridge_core::folder::folder_of;
 use bridge_core::record::Timestamp;
 use bridge_core::sink::SinkError;
 
@@ -43,14 +44,6 @@ pub(crate) fn free_name(path: &Path, mut time: Timestamp) -> PathBuf {
             return folder_of(path).join(name);
         }
         time.0 += 1;
-    }
-}
-
-/// The folder that a path lies in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
     }
 }
 

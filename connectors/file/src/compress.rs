@@ -15,10 +15,11 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use bridge_core::folder::folder_of;
 use bridge_core::sink::SinkError;
 use tokio_util::sync::CancellationToken;
 
-use crate::closed::{self, folder_of};
+use crate::closed;
 use crate::config::{Compress, FileConfig};
 use crate::error;
 use crate::log::{is_at, sync_folder};

@@ -1,15 +1,9 @@
 //! Errors of the file system as kinds of failure.
 
-use std::io;
 use std::path::Path;
 
+pub(crate) use bridge_core::sink::file_error as at;
 use bridge_core::sink::{SinkError, SinkErrorKind};
-
-/// An error of the file system at a path, with what was tried.
-pub(crate) fn at(path: &Path, tried: &str, error: io::Error) -> SinkError {
-    let message = format!("cannot {tried} {}: {error}", path.display());
-    SinkError::new(kind(&error), message).because(error)
-}
 
 /// A path that no attempt makes right.
 pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
@@ -22,20 +16,10 @@ pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
     )
 }
 
-fn kind(error: &io::Error) -> SinkErrorKind {
-    use io::ErrorKind as Io;
-    match error.kind() {
-        Io::NotFound => SinkErrorKind::Missing,
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => SinkErrorKind::Authorization,
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => SinkErrorKind::Full,
-        Io::IsADirectory | Io::NotADirectory | Io::InvalidFilename => SinkErrorKind::Configuration,
-        // Input and output errors, stale handles of network file systems, interrupted mounts: a later attempt may do.
-        _ => SinkErrorKind::Unavailable,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

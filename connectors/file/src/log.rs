@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bridge_core::amount::{Interval, Threshold};
+use bridge_core::folder::{self, folder_of};
 use bridge_core::record::Timestamp;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::age;
-use crate::closed::{self, folder_of};
+use crate::closed;
 use crate::config::FileConfig;
 use crate::encode::line_start_of;
 use crate::error;
@@ -273,8 +274,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
 
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), SinkError> {
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| error::at(folder, "sync the folder", error))
+    folder::sync_folder(folder).map_err(|error| error::at(folder, "sync the folder", error))
 }
 
 #[cfg(test)]

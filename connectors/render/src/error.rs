@@ -4,28 +4,11 @@ use std::io;
 use std::path::Path;
 
 use bridge_core::path::ZnodePath;
+pub(crate) use bridge_core::sink::file_error as at;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use bridge_core::subtree::SubtreeError;
 
 use crate::config::RenderConfig;
-
-/// An error of the file system at a path, with what was tried.
-pub(crate) fn at(path: &Path, tried: &str, error: io::Error) -> SinkError {
-    let message = format!("cannot {tried} {}: {error}", path.display());
-    SinkError::new(kind(&error), message).because(error)
-}
-
-fn kind(error: &io::Error) -> SinkErrorKind {
-    use io::ErrorKind as Io;
-    match error.kind() {
-        Io::NotFound => SinkErrorKind::Missing,
-        Io::PermissionDenied | Io::ReadOnlyFilesystem => SinkErrorKind::Authorization,
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => SinkErrorKind::Full,
-        Io::IsADirectory | Io::NotADirectory | Io::InvalidFilename => SinkErrorKind::Configuration,
-        // Input and output errors, stale handles of network file systems: a later attempt may do.
-        _ => SinkErrorKind::Unavailable,
-    }
-}
 
 /// A path that no attempt makes right.
 pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
@@ -41,7 +24,7 @@ pub(crate) fn owner_not_kept(path: &Path, owner: (u32, u32), error: io::Error) -
          as one that may change owners",
         path.display()
     );
-    SinkError::new(kind(&error), message).because(error)
+    SinkError::new(SinkErrorKind::of_file_system(&error), message).because(error)
 }
 
 /// Another process holds the lock.

@@ -14,6 +14,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bridge_core::folder::sync_folder;
 use bridge_core::sink::SinkError;
 
 use crate::config::FileMode;
@@ -178,8 +179,7 @@ impl Target {
     }
 
     fn sync_folder(&self) -> Result<(), SinkError> {
-        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|cause| error::at(&self.folder, "synchronise", cause))
+        sync_folder(&self.folder).map_err(|cause| error::at(&self.folder, "synchronise", cause))
     }
 }
 

@@ -1,10 +1,11 @@
 //! `zkbridge journal backup`: copies the journals beside a running bridge.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bridge_core::folder::sync_folder;
 use bridge_core::journal::Backup;
 use clap::Args;
 use serde_json::json;
@@ -97,7 +98,7 @@ fn copy_key(key: &Path, folder: &Path) -> Result<Option<PathBuf>, Failure> {
         .open(&to);
     opened
         .and_then(|mut file| file.write_all(&content).and_then(|()| file.sync_all()))
-        .and_then(|()| File::open(folder)?.sync_all())
+        .and_then(|()| sync_folder(folder))
         .map_err(|error| cannot_write(&to, &error))?;
     Ok(Some(to))
 }
