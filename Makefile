@@ -28,9 +28,7 @@ deny: setup ## Check the dependencies: licences, bans, sources, and known vulner
 	@scripts/deny
 
 test: setup ## Run all tests, on real servers too; ZKBRIDGE_TESTS=offline leaves those out
-	$(CARGO) test --workspace --locked --no-run
-	$(TARGET)/debug/fetch-servers
-	$(CARGO) test --workspace --locked
+	CARGO="$(CARGO)" scripts/test
 
 web: ## Build the page from web/src into web/dist, which is committed
 	@scripts/setup web
@@ -39,7 +37,8 @@ web: ## Build the page from web/src into web/dist, which is committed
 test-web: ## Compare web/dist with web/src, and test the page with Chromium, a real bridge and a real ZooKeeper
 	@scripts/setup web
 	cd web && npm ci --no-audit --no-fund && npm run --silent check && npm test
-	$(CARGO) build --locked -p zkbridge -p bridge-servers
+	@# The programs beside these tests, as `make test` builds them, so that nothing is built twice.
+	$(CARGO) test --workspace --locked --no-run --test command_line --test child
 	$(TARGET)/debug/fetch-servers
 	cd web && ZKBRIDGE_BINARY=$(abspath $(TARGET))/debug/zkbridge \
 		ZKBRIDGE_CACHE=$(or $(ZKBRIDGE_CACHE),$(CURDIR)/.cache/servers) npm run --silent test-browser
