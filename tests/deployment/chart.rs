@@ -107,10 +107,21 @@ impl Rendered {
         found.unwrap_or_else(|| panic!("no ConfigMap has {name}"))
     }
 
+    /// The file that each command in the pod reads, as the environment names it.
+    fn configuration_file(&self) -> String {
+        let environment = self.container().env.unwrap();
+        let named = environment
+            .into_iter()
+            .find(|variable| variable.name == "ZKBRIDGE_CONFIG");
+        named.and_then(|variable| variable.value).unwrap()
+    }
+
     /// The text of the configuration in the ConfigMap, under the name that the program gets.
     fn configuration(&self) -> String {
-        let file = self.container().args.unwrap().pop().unwrap();
-        self.mapped(Path::new(&file).file_name().unwrap().to_str().unwrap())
+        let folder = mount(&self.container(), "config");
+        let file = self.configuration_file();
+        let key = file.strip_prefix(&format!("{folder}/"));
+        self.mapped(key.unwrap_or_else(|| panic!("{file} is not in {folder}")))
     }
 
     /// What makes a new pod of a changed configuration.
@@ -317,10 +328,7 @@ async fn the_configuration_is_checked_with_the_environment_and_the_files_of_the_
     let rendered = Rendered::with(ALL).await;
     let checking = rendered.pod().init_containers.unwrap().remove(0);
     let running = rendered.container();
-    assert_eq!(
-        checking.args.unwrap(),
-        ["check", "--connect", "--config", "/etc/zkbridge/zkbridge.yaml"]
-    );
+    assert_eq!(checking.args.unwrap(), ["check", "--connect"]);
     assert_eq!(checking.env, running.env);
     assert_eq!(checking.volume_mounts, running.volume_mounts);
     assert_eq!(checking.security_context, running.security_context);
@@ -330,8 +338,24 @@ async fn the_configuration_is_checked_with_the_environment_and_the_files_of_the_
         .into_iter()
         .map(|variable| variable.name)
         .collect();
-    assert_eq!(names, ["ZKBRIDGE_HTTP_TOKEN", "ZK_PASSWORD", "TZ"]);
+    assert_eq!(
+        names,
+        ["ZKBRIDGE_CONFIG", "ZKBRIDGE_HTTP_TOKEN", "ZK_PASSWORD", "TZ"]
+    );
     assert_eq!(mount(&rendered.container(), "authorities"), "/etc/authorities");
+}
+
+#[tokio::test]
+async fn each_command_in_the_pod_reads_the_configuration_without_being_given_its_name() {
+    real_servers!("the configuration of the chart's commands");
+    let rendered = Rendered::with(ALL).await;
+    assert!(
+        rendered.configuration().contains("data_dir"),
+        "{}",
+        rendered.configuration()
+    );
+    let words = rendered.container().args.unwrap();
+    assert!(!words.iter().any(|word| word == "--config"), "{words:?}");
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
 {{- define "zkbridge.env" -}}
+{{- /* Each command in the pod, such as `kubectl exec … zkbridge status`, reads the same file. */}}
+- name: ZKBRIDGE_CONFIG
+  value: /etc/zkbridge/zkbridge.yaml
 - name: ZKBRIDGE_HTTP_TOKEN
   valueFrom:
     secretKeyRef:
