@@ -15,6 +15,7 @@ use crate::model::{
 use crate::nearest::nearest;
 use crate::reading::{Reading, Sections, SinkDraft};
 use crate::rendered::objections_to_tree;
+use crate::service_filter::objections_to_events;
 use crate::tree::KeyPath;
 
 /// Completes the sections to a configuration. Problems are reported; the result is valid only if none is an error.
@@ -44,6 +45,7 @@ pub(crate) fn complete(sections: Sections, reading: &mut Reading<'_>) -> Config 
         reading.object(path, objections_to_paths(sink, &of_config));
         reading.object(path, objections_to_not_json(sink, &of_config));
         reading.object(path, objections_to_tree(sink, &of_config));
+        reading.object(path, objections_to_events(sink, &of_config));
     }
     Config {
         data_dir: top.data_dir,

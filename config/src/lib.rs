@@ -28,6 +28,7 @@ mod rendered;
 mod schema;
 mod secret_paths;
 mod section;
+mod service_filter;
 mod shown;
 mod tree;
 

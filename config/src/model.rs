@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use bridge_core::amount::{Horizon, Interval, Size, Span};
 use bridge_core::delivery::{Filter, RejectPolicy, Retry, Start};
+use bridge_core::format::Format;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::outbound::NotJson;
 use bridge_core::path::ZnodePath;
@@ -354,6 +355,18 @@ impl SinkKind {
             SinkKind::Exec(_) => "exec",
             SinkKind::Render(_) => "render",
             SinkKind::Console(_) => "console",
+        }
+    }
+
+    /// The form of its messages; none of a sink that shows both changes and service events, or renders a tree.
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            SinkKind::Kafka(options) => Some(options.format),
+            SinkKind::Nats(options) => Some(options.form()),
+            SinkKind::Webhook(options) => Some(options.format),
+            SinkKind::File(options) => Some(options.format),
+            SinkKind::Exec(options) => Some(options.format),
+            SinkKind::Render(_) | SinkKind::Console(_) => None,
         }
     }
 

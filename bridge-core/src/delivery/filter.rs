@@ -100,6 +100,23 @@ impl Filter {
         })
     }
 
+    /// The positions of the valid globs of `events` that fit no type of service event.
+    pub fn vain_events(&self) -> Vec<usize> {
+        let fits = |pattern: &str| match word_glob("events", 0, pattern) {
+            Ok(glob) => {
+                let matcher = glob.compile_matcher();
+                ServiceEventType::ALL
+                    .iter()
+                    .any(|kind| matcher.is_match(kind.as_str()))
+            }
+            Err(_) => true,
+        };
+        let patterns = self.events.iter().enumerate();
+        patterns
+            .filter_map(|(at, pattern)| (!fits(pattern)).then_some(at))
+            .collect()
+    }
+
     /// The globs that are none of paths, with their keys.
     fn words(&self) -> [(&'static str, &[String]); 4] {
         [

@@ -180,6 +180,40 @@ fn a_path_pattern_that_matches_nothing_below_the_roots_is_a_warning_with_the_nea
 }
 
 #[test]
+fn a_sink_for_service_events_that_never_gets_one_is_named() {
+    let section = "[[source.service]]\nformat = \"curator\"\nbase = \"/services\"\n";
+    let text = |service: &str, sink: &str| {
+        format!(
+            "[[source]]\nconnect = \"a:2181\"\n{service}[[sink]]\ntype = \"file\"\npath = \"x.jsonl\"\n{sink}\n"
+        )
+    };
+    let events = "format = \"service\"";
+    assert_eq!(problems(&text(section, events)), []);
+    let words = ["none of its sources has a [[source.service]]", "zkbridge doctor"];
+    check(&text("", events), Severity::Warning, "sink[0].format", &words);
+
+    let of_types = |types: &str| text(section, &format!("{events}\nevents = [{types}]"));
+    assert_eq!(problems(&of_types("\"instance.*\", \"leader.lost\"")), []);
+    let words = [
+        "'instance.dwn' is the type of no service event",
+        "did you mean 'instance.down'?",
+    ];
+    let slip = of_types("\"instance.up\", \"instance.dwn\"");
+    check(&slip, Severity::Error, "sink[0].events[1]", &words);
+    let words = ["'gone*'", "the types are instance.up, instance.down"];
+    check(
+        &of_types("\"gone*\""),
+        Severity::Error,
+        "sink[0].events[0]",
+        &words,
+    );
+
+    let changes = text(section, "zones = [\"a\"]");
+    let words = ["'zones' chooses among service events, and the sink delivers changes"];
+    check(&changes, Severity::Warning, "sink[0].zones", &words);
+}
+
+#[test]
 fn a_sink_that_takes_nothing_but_json_needs_sources_that_write_it() {
     let strict = "[[sink]]\ntype = \"file\"\npath = \"x.jsonl\"\nnot_json = \"reject\"\n";
     let of_source = |data: &str| format!("{strict}[[source]]\nconnect = \"a:2181\"\ndata = \"{data}\"\n");

@@ -165,7 +165,7 @@ impl NatsConfig {
     }
 
     /// The content of a message.
-    pub(crate) fn form(&self) -> Format {
+    pub fn form(&self) -> Format {
         let default = match self.bucket {
             Some(_) => Format::Raw,
             None => Format::default(),
