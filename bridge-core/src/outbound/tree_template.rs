@@ -18,7 +18,7 @@ use super::message_template::{
 };
 use super::message_variables::value_of;
 use super::template::NAME;
-use super::tree_values::{VARIABLES, values_of};
+use super::tree_values::{TreeValues, VARIABLES};
 use crate::issue::ConfigIssue;
 use crate::number::Seq;
 use crate::path::ZnodePath;
@@ -65,6 +65,7 @@ impl TreeTemplate {
         environment.add_filter("multiline", multiline);
         environment.add_filter("word", word);
         environment.add_test("word", |value: &Value| is_word(value));
+        environment.add_test("json", is_json);
         if let Some(unknown) = compile(&mut environment, source, &VARIABLES)? {
             return Err(format!(
                 "it uses '{unknown}', which there is not; the variables are {}",
@@ -89,9 +90,10 @@ impl TreeTemplate {
             max: bytes_max,
             is_full: false,
         };
+        let values = TreeValues::of(subtree);
         let rendered = self.environment.get_template(NAME).and_then(|template| {
             template
-                .render_captured_to(values_of(subtree), &mut text)
+                .render_captured_to(values.variables(), &mut text)
                 .map(drop)
         });
         if text.is_full {
@@ -100,9 +102,14 @@ impl TreeTemplate {
                 is_of_record: true,
             });
         }
-        rendered.map_err(|error| TemplateFailure {
-            reason: located(&error),
-            is_of_record: is_of_record(error.kind()),
+        rendered.map_err(|error| {
+            let is_of_record = is_of_record(error.kind());
+            let used = values.last_used().filter(|_| is_of_record);
+            let used = used.map(|path| format!("; the last value that it used is that of {}", path.brief()));
+            TemplateFailure {
+                reason: located(&error) + &used.unwrap_or_default(),
+                is_of_record,
+            }
         })?;
         let text = String::from_utf8(text.bytes).expect("the engine writes whole texts");
         if self.form == TemplateForm::Json
@@ -163,7 +170,7 @@ impl io::Write for &mut BoundedText {
     }
 }
 
-/// Two instances of a service.
+/// Two instances of a service, with znodes of two levels below them.
 fn example() -> Subtree {
     let path = |path: &str| ZnodePath::parse(path).expect("the example has paths");
     let (top, seq) = ("/services/example", Seq(1));
@@ -172,6 +179,8 @@ fn example() -> Subtree {
     for (below, data) in [
         ("", ""),
         ("/10.0.0.7:8080", r#"{"address":"10.0.0.7","port":8080}"#),
+        ("/10.0.0.7:8080/health", "ok"),
+        ("/10.0.0.7:8080/health/since", "1"),
         ("/10.0.0.8:8080", r#"{"address":"10.0.0.8","port":8080}"#),
     ] {
         let znode = SubtreeZnode {
@@ -180,7 +189,7 @@ fn example() -> Subtree {
             data: Some(Data::limited(data.as_bytes(), DataForm::Auto, 1_024)),
         };
         let limit = SubtreeLimit {
-            znodes: 3,
+            znodes: 5,
             bytes: 1_024,
         };
         subtree.add(znode, limit).expect("the example is small");
@@ -228,8 +237,21 @@ fn multiline(state: &State<'_, '_>, text: &str) -> Result<Value, Error> {
 fn from_json(state: &State<'_, '_>, text: &str) -> Result<Value, Error> {
     charge(state, text.len())?;
     let document = serde_json::from_str(text);
-    let document = document.map_err(|error| refused(format!("from_json: the text is no JSON: {error}")))?;
+    let document = document.map_err(|error| {
+        refused(format!(
+            "from_json: the text is no JSON: {error}; the test 'is json' leaves such values out"
+        ))
+    })?;
     Ok(value_of(document))
+}
+
+/// `is json`: whether `from_json` takes the value.
+fn is_json(state: &State<'_, '_>, value: &Value) -> Result<bool, Error> {
+    let Some(text) = value.as_str() else {
+        return Ok(false);
+    };
+    charge(state, text.len())?;
+    Ok(serde_json::from_str::<serde_json::Value>(text).is_ok())
 }
 
 /// `word`: the value, if it is a word.
@@ -437,6 +459,38 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_no_json_can_be_left_out_and_its_znode_is_named_where_it_is_not() {
+        let values = [
+            ("/a", ""),
+            ("/a/b", r#"{"port": 1}"#),
+            ("/a/c", "host:1"),
+            ("/a/d", "7"),
+        ];
+        let znodes: Vec<(&str, Option<Data>)> = values
+            .into_iter()
+            .map(|(path, text)| (path, data(text)))
+            .collect();
+        let tree = subtree("/a", &znodes);
+        let each = |test: &str| {
+            format!(
+                "{{% for z in node.children {test} %}}{{{{ z.name }}}}:{{{{ (z.value | from_json).port | default('-') }}}} {{% endfor %}}"
+            )
+        };
+        let refused = render(&each(""), &tree).unwrap_err();
+        for part in [
+            "from_json: the text is no JSON",
+            "'is json' leaves such values out",
+            "that of /a/c",
+        ] {
+            assert!(refused.contains(part), "{part} in {refused}");
+        }
+        assert_eq!(
+            render(&each("if z.value is json"), &tree).as_deref(),
+            Ok("b:1 d:- ")
+        );
+    }
+
+    #[test]
     fn a_template_reads_nothing_and_its_work_and_its_text_are_bounded() {
         for source in [
             "{% include 'a' %}",
@@ -480,6 +534,11 @@ mod tests {
         check("{{ (node.value | from_json).a }}", TemplateForm::Text, false);
         check("{{ node.nam | nothing }}", TemplateForm::Text, true);
         check("{{ nod }}", TemplateForm::Text, true);
+        check(
+            "{% for a in node.children %}{% for b in a.children %}{{ b.value | nosuch }}{% endfor %}{% endfor %}",
+            TemplateForm::Text,
+            true,
+        );
         check("{% if node is wrd %}{% endif %}", TemplateForm::Text, true);
         check("{% for a in node %}", TemplateForm::Text, true);
         check("[{{ path }}]", TemplateForm::Json, false);

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value, from_args};
@@ -18,22 +19,39 @@ use crate::subtree::{Subtree, SubtreeZnode};
 /// The variables of a template for files.
 pub(super) const VARIABLES: [&str; 4] = ["cluster", "path", "node", "nodes"];
 
-/// The values of the variables for a subtree.
-pub(super) fn values_of(subtree: &Arc<Subtree>) -> Value {
-    let tree = Arc::new(TreeIndex::of(Arc::clone(subtree)));
-    let node = match subtree.znodes().first() {
-        Some(top) if top.path == subtree.path => TreeIndex::view(&tree, 0),
-        _ => Value::from(()),
-    };
-    let all: Vec<Value> = (0..subtree.znodes().len())
-        .map(|at| TreeIndex::view(&tree, at))
-        .collect();
-    Value::from_pairs([
-        ("cluster", Value::from(&*subtree.cluster)),
-        ("path", Value::from(subtree.path.as_str())),
-        ("node", node),
-        ("nodes", Value::from(all)),
-    ])
+/// The znodes of one rendering.
+pub(super) struct TreeValues(Arc<TreeIndex>);
+
+impl TreeValues {
+    pub(super) fn of(subtree: &Arc<Subtree>) -> TreeValues {
+        TreeValues(Arc::new(TreeIndex::of(Arc::clone(subtree))))
+    }
+
+    /// The values of the variables.
+    pub(super) fn variables(&self) -> Value {
+        let TreeValues(tree) = self;
+        let subtree = &tree.subtree;
+        let node = match subtree.znodes().first() {
+            Some(top) if top.path == subtree.path => TreeIndex::view(tree, 0),
+            _ => Value::from(()),
+        };
+        let all: Vec<Value> = (0..subtree.znodes().len())
+            .map(|at| TreeIndex::view(tree, at))
+            .collect();
+        Value::from_pairs([
+            ("cluster", Value::from(&*subtree.cluster)),
+            ("path", Value::from(subtree.path.as_str())),
+            ("node", node),
+            ("nodes", Value::from(all)),
+        ])
+    }
+
+    /// The znode whose value the template used last: probably the one that it failed over.
+    pub(super) fn last_used(&self) -> Option<&ZnodePath> {
+        let TreeValues(tree) = self;
+        let znode = tree.subtree.znodes().get(tree.last_used.load(Ordering::Relaxed));
+        znode.map(|znode| &znode.path)
+    }
 }
 
 /// The places of the znodes of a subtree.
@@ -46,6 +64,8 @@ struct TreeIndex {
     ends: Vec<usize>,
     /// Made when they are first used.
     values: Vec<OnceLock<Value>>,
+    /// The place of the znode whose value was used last; none yet at `usize::MAX`.
+    last_used: AtomicUsize,
 }
 
 impl TreeIndex {
@@ -56,6 +76,7 @@ impl TreeIndex {
             children: vec![Vec::new(); count],
             ends: vec![count; count],
             values: (0..count).map(|_| OnceLock::new()).collect(),
+            last_used: AtomicUsize::new(usize::MAX),
             subtree: Arc::clone(&subtree),
         };
         // The znodes above the present one.
@@ -104,9 +125,12 @@ impl ZnodeView {
         Some(match name {
             "path" => Value::from(znode.path.as_str()),
             "name" => Value::from(znode.path.name()),
-            "value" => self.tree.values[self.at]
-                .get_or_init(|| data.map_or(Value::UNDEFINED, |data| value_of_data(&znode.path, data)))
-                .clone(),
+            "value" => {
+                self.tree.last_used.store(self.at, Ordering::Relaxed);
+                self.tree.values[self.at]
+                    .get_or_init(|| data.map_or(Value::UNDEFINED, |data| value_of_data(&znode.path, data)))
+                    .clone()
+            }
             "size" => Value::from(data?.size),
             "encoding" => Value::from(match data?.value() {
                 DataValue::Json(_) => "json",
