@@ -108,6 +108,12 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
     print(&text)?;
     if list.items.is_empty() {
         eprintln!("no record matches");
+        if args.session.is_some() {
+            eprintln!(
+                "help: records name the session that wrote only where a source reads transactions (capture = \"observer\" or \
+                 \"txnlog\"); 'zkbridge log' prints it from the transaction log of a server"
+            );
+        }
     }
     if let Some(words) = rest_words(&list, "records") {
         eprintln!("{words}");

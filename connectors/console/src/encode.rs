@@ -74,7 +74,7 @@ pub fn format_line(record: &Record, style: &Style) -> String {
 fn znode_words(record: &Record, path: &str, style: &Style) -> String {
     let op = Role::Op(record.op).paint(&format!("{:OP_WIDTH$}", record.op.as_str()), style);
     let path = escaped(path);
-    let marks = marks(record);
+    let marks = marks(record, style.layout);
     let taken = "13:40:00.123 ".len() + OP_WIDTH + 1 + columns(&path) + 2 + room_of(&marks);
     let space = match style.layout {
         Layout::Short => style.width.saturating_sub(taken).max(VALUE_MIN),
@@ -112,7 +112,19 @@ fn time_of_day(time: Timestamp) -> String {
     time.trim_end_matches('Z').to_owned()
 }
 
-fn marks(record: &Record) -> String {
+/// The writer of a record, of a source that reads transactions. Never holds a control character.
+pub fn writer_words(record: &Record) -> Option<String> {
+    let txn = record.txn.as_ref()?;
+    let mut words = format!("by session {}", txn.session);
+    for (before, text) in [(" from", &txn.client), (", user", &txn.user)] {
+        if let Some(text) = text {
+            words.push_str(&format!("{before} {}", escaped(text)));
+        }
+    }
+    Some(words)
+}
+
+fn marks(record: &Record, layout: Layout) -> String {
     let mut marks: Vec<Cow<'static, str>> = Vec::new();
     if record.ephemeral == Some(true) {
         marks.push("ephemeral".into());
@@ -123,6 +135,9 @@ fn marks(record: &Record) -> String {
     match record.missed {
         Some(missed) if missed > 0 => marks.push(format!("{missed} missed").into()),
         _ => {}
+    }
+    if layout == Layout::Wide {
+        marks.extend(writer_words(record).map(Cow::from));
     }
     marks.join(", ")
 }

@@ -13,6 +13,6 @@ mod tests;
 pub mod text;
 
 pub use config::{Color, ConsoleConfig, Format};
-pub use encode::{data_words, format_line, value_words};
+pub use encode::{data_words, format_line, value_words, writer_words};
 pub use sink::ConsoleSink;
 pub use style::{Layout, Style, ValueForm, WIDTH_UNKNOWN, paint};

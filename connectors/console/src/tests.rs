@@ -3,14 +3,18 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use bridge_core::record::{Data, DataForm, GapReason, Op};
+use bridge_core::number::SessionId;
+use bridge_core::record::{Data, DataForm, GapReason, Op, Txn, TxnKind};
 use bridge_core::sink::{Delivery, Sink, SinkErrorKind};
 use bridge_core::testing::{
     Arrived, RecordBuilder, Rig, a_record, every_promise, limit_records, some_records,
 };
 
 use crate::text::columns;
-use crate::{Color, ConsoleConfig, ConsoleSink, Format, Layout, Style, ValueForm, format_line, value_words};
+use crate::{
+    Color, ConsoleConfig, ConsoleSink, Format, Layout, Style, ValueForm, format_line, value_words,
+    writer_words,
+};
 
 fn check(record: RecordBuilder, expected: &str) {
     assert_eq!(format_line(&record.build(), &Style::PLAIN), expected);
@@ -132,6 +136,33 @@ fn a_wide_line_has_the_date_the_zxid_and_the_whole_value() {
     let time = record.time.changed.unwrap_or(record.time.captured).to_string();
     assert!(line.starts_with(&format!("{time} {zxid}")), "{line}");
     assert!(time.ends_with('Z') && line.ends_with(&"x".repeat(200)), "{line}");
+}
+
+#[test]
+fn a_wide_line_names_the_writer_where_the_source_knows_it() {
+    let mut record = a_record().op(Op::Create).after("1").build();
+    record.txn = Some(Box::new(Txn {
+        session: SessionId(0x0100_002f_037b_0000),
+        cxid: 4,
+        index: 0,
+        count: 1,
+        kind: TxnKind::Create,
+        time: 0,
+        ended_by: None,
+        client: Some("10.0.0.5:4180".into()),
+        user: Some("al\u{1b}ice".into()),
+        rest: 0,
+    }));
+    let wide = format_line(&record, &Style::PLAIN.with_layout(Layout::Wide));
+    let writer = writer_words(&record).unwrap();
+    assert!(
+        writer.starts_with("by session 0x0100002f037b0000 from 10.0.0.5:4180, user al"),
+        "{writer}"
+    );
+    assert!(!writer.contains('\u{1b}') && wide.ends_with(&writer), "{wide}");
+    assert!(!format_line(&record, &Style::PLAIN).contains("session"));
+    record.txn = None;
+    assert_eq!(writer_words(&record), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The history of a znode as text: two or three lines for each record.
 
 use bridge_console::text::escaped;
-use bridge_console::{Style, data_words, value_words};
+use bridge_console::{Style, data_words, value_words, writer_words};
 use bridge_core::record::{Fidelity, Record, Timestamp, ZxidKind};
 use bridge_query::{AsOfValue, Doubt, HistoryPage};
 
@@ -66,6 +66,7 @@ fn notes(record: &Record, compacted: u64) -> Vec<String> {
     } else if record.ephemeral == Some(true) {
         notes.push("ephemeral".to_owned());
     }
+    notes.extend(writer_words(record));
     if record.time.changed.is_none() {
         notes.push("the time is that of the capture".to_owned());
     }
