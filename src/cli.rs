@@ -178,6 +178,20 @@ pub fn suggest(mut error: clap::Error) -> clap::Error {
     error
 }
 
+/// The configuration in the working directory.
+const HERE: &str = "zkbridge.toml";
+
+/// The configuration that the packages install.
+const OF_PACKAGES: &str = "/etc/zkbridge/zkbridge.toml";
+
+/// The file of a command that names none: `of_packages` where only that one is there.
+fn default_file(here: &Path, of_packages: &Path) -> PathBuf {
+    match !here.exists() && of_packages.exists() {
+        true => of_packages.to_owned(),
+        false => here.to_owned(),
+    }
+}
+
 /// The configuration of a command.
 #[derive(Args, Debug)]
 pub struct ConfigFlag {
@@ -186,7 +200,7 @@ pub struct ConfigFlag {
         short,
         long,
         value_name = "FILE",
-        default_value = "zkbridge.toml",
+        default_value_os_t = default_file(Path::new(HERE), Path::new(OF_PACKAGES)),
         env = "ZKBRIDGE_CONFIG"
     )]
     pub config: PathBuf,
@@ -228,5 +242,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_that_names_no_file_reads_the_one_here_before_that_of_the_packages() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, of_packages) = (folder.path().join("here"), folder.path().join("of-packages"));
+        let check = |expected: &Path| assert_eq!(default_file(&here, &of_packages), expected);
+        check(&here);
+        std::fs::write(&of_packages, "").unwrap();
+        check(&of_packages);
+        std::fs::write(&here, "").unwrap();
+        check(&here);
     }
 }
