@@ -4,6 +4,7 @@ use bridge_core::delivery::{Filter, RejectPolicy};
 use bridge_core::file_path::FilePath;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::{MASK, Secret};
+use bridge_webhook::Preset;
 use serde::de::DeserializeOwned;
 
 use crate::decode::{Fault, FaultKind, decode};
@@ -232,6 +233,17 @@ impl<'a> Reading<'a> {
         };
         if let Some(known) = known.iter().find(|known| **known == word) {
             return Some(known);
+        }
+        if node.brought_in().is_none()
+            && known.contains(&"webhook")
+            && Preset::ALL.iter().any(|preset| preset.as_str() == word)
+        {
+            let message = format!("'{word}' is a preset of a webhook and no type of its own");
+            self.report(&path, message, |problem| {
+                let remedy = format!("write type = \"webhook\" and preset = \"{word}\"");
+                problem.allowed(list).remedy(remedy)
+            });
+            return None;
         }
         self.wrong_word(&path, &node, known);
         None

@@ -233,6 +233,12 @@ fn a_misspelt_key_or_word_is_answered_with_the_one_that_was_meant() {
         &["write \"kafka\""],
     );
     check(
+        &with_sink("type = \"slack\""),
+        error,
+        "sink[0].type",
+        &["write type = \"webhook\" and preset = \"slack\""],
+    );
+    check(
         &with("swordfish = 1"),
         error,
         "source[0].swordfish",

@@ -99,7 +99,9 @@ impl Notice {
             true => event.instance.as_deref().unwrap_or(&event.path),
             false => event.election.as_deref().unwrap_or_default(),
         };
-        let status = event.status.map(|status| status.as_str().to_owned());
+        // Of an instance that is gone the event has the last one, which reads as a contradiction in a message.
+        let status = event.status.filter(|_| event.kind != Type::InstanceDown);
+        let status = status.map(|status| status.as_str().to_owned());
         let cause = event.cause.and_then(|cause| serde_json::to_value(cause).ok());
         let facts = [
             ("cluster", Some(event.cluster.clone())),
@@ -243,6 +245,20 @@ mod tests {
     use super::*;
     use bridge_core::example::examples;
     use bridge_core::outbound::MessageSubject;
+
+    #[test]
+    fn an_instance_that_is_gone_has_no_status_and_one_that_came_has() {
+        for example in examples(MessageSubject::Services) {
+            let (name, has_status) = match &*example.name {
+                "instance.down" => ("instance.down", false),
+                "instance.up" => ("instance.up", true),
+                _ => continue,
+            };
+            let notice = Notice::of(&example.record).unwrap();
+            let found = notice.facts.iter().any(|(fact, _)| *fact == "status");
+            assert_eq!(found, has_status, "{name}: {:?}", notice.facts);
+        }
+    }
 
     #[test]
     fn what_opens_something_and_what_closes_it_have_one_key() {
