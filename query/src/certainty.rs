@@ -232,6 +232,12 @@ impl fmt::Display for Doubt {
                     "it was written at {zxid} and overwritten before it could be read"
                 )
             }
+            Doubt::Missed { values: 1, next } => {
+                write!(
+                    f,
+                    "a value between this and {next} could not be read: it may have been that one"
+                )
+            }
             Doubt::Missed { values, next } => write!(
                 f,
                 "{values} values between this and {next} could not be read: it may have been one of them"
@@ -239,6 +245,9 @@ impl fmt::Display for Doubt {
             Doubt::MissedUnknown(next) => {
                 write!(f, "the number of values between this and {next} is not known")
             }
+            Doubt::Compacted(1) => f.write_str(
+                "a record was merged into the next one because the journal was full: its value is lost",
+            ),
             Doubt::Compacted(records) => write!(
                 f,
                 "{records} records were merged into the next one because the journal was full: their values are lost"

@@ -87,6 +87,17 @@ impl OwnTemplate {
         }
     }
 
+    /// The failure of a template that is none for a record. It may be one for the other subject.
+    fn refused(&self, record: &Record, reason: &str) -> Failure {
+        let subject = MessageSubject::of_record(record).as_str();
+        refused(match self.objection() {
+            Some(_) => format!("it is no template: {reason}"),
+            None => format!(
+                "it is no template for a {subject}: {reason}\nhelp: docs/messages.md has the variables of each"
+            ),
+        })
+    }
+
     /// The one for a record, or why it is none.
     pub(super) fn of(&self, record: &Record) -> Result<&MessageTemplate, String> {
         let template = match MessageSubject::of_record(record) {
@@ -140,9 +151,10 @@ impl Renderer {
     fn render(&self, record: &Record) -> Result<Result<String, String>, Failure> {
         const NOTHING: &str = "(nothing is sent)\n";
         Ok(match self {
+            // As for a sink: a control record has no message.
+            Renderer::Own(_) if record.op.is_control() && record.event.is_none() => Ok(NOTHING.to_owned()),
             Renderer::Own(own) => {
-                let template = own.of(record);
-                let template = template.map_err(|reason| refused(format!("it is no template: {reason}")))?;
+                let template = own.of(record).map_err(|reason| own.refused(record, &reason))?;
                 match template.render(record) {
                     Ok(text) if text.is_empty() => Ok(NOTHING.to_owned()),
                     Ok(text) => Ok(shown(&text, own.form)),

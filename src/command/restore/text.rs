@@ -292,7 +292,7 @@ fn doubt_words(doubts: &[Doubt]) -> String {
 /// The result of a run for people.
 pub fn applied_words(applied: &Applied, style: &Style) -> String {
     let mut text = format!(
-        "{} done, {} found done, {} done before\n",
+        "{} carried out, {} already as planned, {} carried out by an earlier run\n",
         applied.done, applied.found, applied.before
     );
     conflicts(&mut text, "skipped", &applied.skipped, style);

@@ -80,6 +80,10 @@ impl Running {
             Some(Named::ZooKeeper(version)) => {
                 let zookeeper = ZooKeeper::builder().version(version).start().await?;
                 print_started(name, &zookeeper.connect_string(), zookeeper.process_id(0));
+                println!(
+                    "{name} has its snapshots and transaction logs in {}",
+                    zookeeper.data_dir(0).display()
+                );
                 self.zookeepers.push(zookeeper);
             }
             Some(Named::Kafka(version)) => {
