@@ -282,7 +282,7 @@ impl fmt::Display for Doubt {
             } => write!(
                 f,
                 "it is inside a gap of {root} (seq {begin}, {}): changes after {from_zxid} may be missing",
-                reason.as_str()
+                reason.phrase()
             ),
             Doubt::GapsUnread(root) => write!(
                 f,

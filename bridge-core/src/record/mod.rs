@@ -380,6 +380,21 @@ impl GapReason {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// The words for people.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            GapReason::Started => "the bridge was not running",
+            GapReason::Disconnected => "the connection was lost",
+            GapReason::Expired => "the session expired",
+            GapReason::Overflow => "more changes came than the bridge may hold",
+            GapReason::Liveness => "the watch had stopped without an error",
+            GapReason::Rebaselined => "an operator accepted another state",
+            GapReason::Permission => "znodes became readable",
+            GapReason::Unproved => "the history could not be proved",
+            GapReason::Mode => "the mode of capture was changed",
+        }
+    }
 }
 
 /// The listing that a snapshot record belongs to.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 13:40:00.123 update   /services/payments/10.0.0.7:8080  {"w":"1"} → {"w":"3"}  ephemeral, 1 missed
-//! 13:40:07.500 — gap: disconnected
+//! 13:40:07.500 — gap: the connection was lost (/services)
 //! ```
 
 use std::borrow::Cow;
@@ -356,7 +356,7 @@ fn control_words(record: &Record) -> String {
 }
 
 fn reason(gap: Option<&Gap>) -> &'static str {
-    gap.map_or("unknown", |gap| gap.reason.as_str())
+    gap.map_or("for an unknown reason", |gap| gap.reason.phrase())
 }
 
 fn differences(gap: Option<&Gap>) -> String {

@@ -70,7 +70,7 @@ fn special_changes_are_marked() {
 fn control_records_are_words_about_the_stream() {
     check(
         a_record().control(Op::GapBegin).reason(GapReason::Disconnected),
-        "13:40:00.125 — gap: disconnected (/)",
+        "13:40:00.125 — gap: the connection was lost (/)",
     );
     check(
         a_record().control(Op::GapEnd),
