@@ -108,7 +108,10 @@ fn source_lines(source: &SourceSummary, status: &BridgeStatus, style: &Style) ->
         source.walks.map(|walks| walks.to_string()),
         Tone::Plain,
     );
-    add("gaps", source.gaps.as_ref().map(gaps), Tone::Plain);
+    // Transactions that a source reads later are no gap, and neither is the time before the first listing.
+    let is_open = source.state == "detached" && source.history.is_none() && source.reported.is_some();
+    let gaps = source.gaps.as_ref().map(|known| gaps(known, is_open));
+    add("gaps", gaps, if is_open { Tone::Warning } else { Tone::Plain });
     let unreadable = source
         .unreadable
         .map(|unreadable| blind_spots(unreadable, source));
@@ -194,16 +197,23 @@ fn history_lines(history: &HistorySummary, source: &SourceSummary) -> Vec<(&'sta
     lines
 }
 
-fn gaps(gaps: &BTreeMap<String, u64>) -> String {
+/// `is_open`: changes of this moment are not seen, and the gap is recorded when they are again.
+fn gaps(gaps: &BTreeMap<String, u64>, is_open: bool) -> String {
     let total: u64 = gaps.values().sum();
-    if total == 0 {
-        return "none since the start".to_owned();
+    let before = match total {
+        0 => "none since the start".to_owned(),
+        _ => {
+            let reasons: Vec<String> = gaps
+                .iter()
+                .map(|(reason, count)| format!("{count} {reason}"))
+                .collect();
+            format!("{total} since the start: {}", reasons.join(", "))
+        }
+    };
+    match is_open {
+        true => format!("one is open now; {before}"),
+        false => before,
     }
-    let reasons: Vec<String> = gaps
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
-    format!("{total} since the start: {}", reasons.join(", "))
 }
 
 fn blind_spots(unreadable: u64, source: &SourceSummary) -> String {
@@ -361,4 +371,21 @@ fn parked(sink: &SinkSummary) -> String {
         count(parked.records, "record"),
         count(parked.paths, "path")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_that_is_open_is_named_before_those_that_were() {
+        let none = BTreeMap::new();
+        let two = BTreeMap::from([("disconnected".to_owned(), 2)]);
+        assert_eq!(gaps(&none, false), "none since the start");
+        assert_eq!(gaps(&none, true), "one is open now; none since the start");
+        assert_eq!(
+            gaps(&two, true),
+            "one is open now; 2 since the start: 2 disconnected"
+        );
+    }
 }
