@@ -24,7 +24,8 @@ pub enum DataForm {
     Auto,
     /// Always base64.
     Base64,
-    /// The document itself if the bytes are JSON in which no key is repeated; otherwise like `Auto`.
+    /// The document itself if the bytes are JSON that every reader takes: no key is repeated, every number is within the
+    /// range of a 64-bit float, and no text has a half of a surrogate pair; otherwise like `Auto`.
     Json,
     /// A keyed digest in place of the data, as text; see [`Masking`](super::Masking).
     Masked,
@@ -180,8 +181,9 @@ fn is_ascii_control(byte: u8) -> bool {
     (byte == 0x7f) | ((byte < b' ') & !is_white)
 }
 
-/// The document on one line, with each number and text as it is written there; `None` if the bytes are no JSON, or a
-/// key is repeated.
+/// The document on one line, with each number and text as it is written there; `None` if the bytes are no JSON, a key is
+/// repeated, or the parser of a reader may refuse it and with it the whole record: a number that no 64-bit float holds
+/// (`1e400`), a half of a surrogate pair (`"\ud800"`).
 fn json_document(bytes: &[u8]) -> Option<Box<RawValue>> {
     serde_json::from_slice::<UniqueKeys>(bytes).ok()?;
     let text = std::str::from_utf8(bytes).ok()?;
@@ -495,6 +497,34 @@ mod tests {
             r#"{"b":[1,-2.5,"1e400 \" \\ "],"a":null}"#,
         );
         check("true", "true");
+    }
+
+    #[test]
+    fn json_that_readers_may_refuse_stays_text_and_every_record_is_read_again() {
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        for (text, encoding) in [
+            (r#"{"n":1e400}"#, "utf8"),
+            (r#"{"n":-1E+999}"#, "utf8"),
+            (r#"{"n":1e308}"#, "json"),
+            (r#"{"n":1e-400}"#, "json"),
+            (r#""\ud800""#, "utf8"),
+            (r#"{"\udc00":1}"#, "utf8"),
+            (r#"["\ud800\u0041"]"#, "utf8"),
+            (r#""\ud83d\ude00""#, "json"),
+            (&nested(127), "json"),
+            (&nested(128), "utf8"),
+        ] {
+            let data = Data::limited(text.as_bytes(), DataForm::Json, 9_999);
+            let json = serde_json::to_string(&data).unwrap();
+            assert_eq!(
+                written(text.as_bytes(), DataForm::Json, 9_999)["encoding"],
+                encoding,
+                "{text}"
+            );
+            assert_eq!(data.why_not_json().is_none(), encoding == "json", "{text}");
+            let again: Data = serde_json::from_str(&json).unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), json, "{text}");
+        }
     }
 
     #[test]
