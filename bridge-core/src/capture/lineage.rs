@@ -17,7 +17,8 @@ use super::{Outcome, ReadRequest, StepResult};
 /// created fewer again.
 const GONE_MIN: usize = 8;
 
-/// This many are evidence if each of them exists as another incarnation.
+/// This many that exist as another incarnation are evidence if they are more than those that are missing. A program that
+/// deletes a small tree and creates it again in part leaves no known znode, too; an operator then confirms the ensemble.
 const OTHERS_MIN: usize = 2;
 
 /// The most by which the clocks of the servers of one ensemble may differ, in milliseconds: a znode cannot have been
@@ -113,7 +114,7 @@ pub(crate) fn evidence(
     let is_other = is_contradicted
         || others.iter().any(|other| roots.contains(&other.path))
         || others.len() + missing >= GONE_MIN
-        || missing == 0 && others.len() >= OTHERS_MIN;
+        || others.len() >= OTHERS_MIN && others.len() > missing;
     let gone = others.len() + missing;
     Ok(others.into_iter().next().filter(|_| is_other).map(|first| {
         let Other { path, seen, known } = first;

@@ -149,6 +149,45 @@ fn small_roots_of_another_ensemble_halt_the_source_and_one_that_is_known_does_no
 }
 
 #[test]
+fn a_majority_of_few_witnesses_that_are_other_incarnations_halts_the_source() {
+    let check = |others: u64, missing: u64, denied: u64, is_other: bool| {
+        let mut bench = Bench::with(|options| options.roots = vec![path("/")]);
+        let root = bench.connect();
+        let names: Vec<String> = (0..others + missing + denied)
+            .map(|at| format!("n{at}"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut top = stat(0, 0, 0, 20, names.len() as i32);
+        top.cversion = names.len() as i32;
+        let mut requests = bench.answer(root, vec![found(top, Some(&names))]);
+        while let Some((ticket, asked)) = reads(&requests) {
+            let outcomes = asked.iter().map(|_| found(small(5, 50_000_000), None)).collect();
+            requests = bench.answer(ticket, outcomes);
+        }
+        assert_eq!(bench.capture.state(), CaptureState::Live);
+        bench.input(Input::Disconnected);
+        let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+        assert_eq!(asked.len() as u64, others + missing + denied, "{asked:?}");
+        let outcome = |at: u64| match at {
+            at if at < others => found(small(900, 60_000_000), None),
+            at if at < others + missing => Outcome::Missing,
+            _ => Outcome::Denied,
+        };
+        bench.answer(ticket, (0..others + missing + denied).map(outcome).collect());
+        let case = format!("{others} others, {missing} missing, {denied} denied");
+        assert_eq!(bench.halted.is_some(), is_other, "{case}");
+    };
+    check(2, 0, 0, true);
+    check(2, 1, 0, true);
+    check(2, 1, 3, true);
+    check(4, 3, 0, true);
+    check(2, 2, 0, false);
+    check(1, 0, 0, false);
+    check(1, 2, 0, false);
+    check(0, 3, 0, false);
+}
+
+#[test]
 fn a_znode_that_was_created_before_its_predecessor_was_written_is_of_another_ensemble() {
     let check = |ctime: i64, is_other: bool| {
         let mut bench = Bench::with(|options| options.roots = vec![path("/")]);
