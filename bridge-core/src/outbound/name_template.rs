@@ -23,6 +23,8 @@ pub struct NameRules {
     pub option: &'static str,
     /// The filter, for the names of a path or one text.
     pub filter: fn(&[&str]) -> String,
+    /// Further filters, by their names.
+    pub further: &'static [(&'static str, fn(&[&str]) -> String)],
     /// The name's description: "the name of a topic".
     pub meaning: &'static str,
     /// The longest name that is sent. A longer one of a record is cut and ends with a hash of the whole.
@@ -50,11 +52,8 @@ impl NameTemplate {
     ///
     /// The source is no template, or uses a variable that no record has.
     pub fn parse(rules: &'static NameRules, source: &str) -> Result<NameTemplate, ConfigIssue> {
-        let filter = TextFilter {
-            name: rules.option,
-            write: rules.filter,
-        };
-        let template = Template::compile(source, &filter).map_err(|unusable| {
+        let filters: Vec<TextFilter> = rules.filters().collect();
+        let template = Template::compile(source, &filters).map_err(|unusable| {
             rules.objection(match unusable {
                 Unusable::TooLong(message) => message,
                 Unusable::Syntax(reason) => format!("'{source}' is not a template: {reason}"),
@@ -161,6 +160,12 @@ impl NameTemplate {
 }
 
 impl NameRules {
+    /// All filters, that of the option first.
+    pub(super) fn filters(&self) -> impl Iterator<Item = TextFilter> {
+        let all = std::iter::once((self.option, self.filter)).chain(self.further.iter().copied());
+        all.map(|(name, write)| TextFilter { name, write })
+    }
+
     fn objection(&self, message: String) -> ConfigIssue {
         let remedy = format!("use {} and {}", VARIABLES.join(", "), self.remedy);
         ConfigIssue::error(self.option, message, remedy)

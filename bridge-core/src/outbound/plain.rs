@@ -4,12 +4,12 @@
 //! The result must equal that of the engine; any other template is left to the engine.
 
 use super::name_template::NameRules;
-use super::template::TemplateValues;
+use super::template::{TemplateValues, TextFilter};
 
 /// A template in pieces.
 pub(super) struct Plain {
     pieces: Vec<Piece>,
-    filter: fn(&[&str]) -> String,
+    filters: Vec<TextFilter>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -17,23 +17,23 @@ enum Piece {
     Text(String),
     Cluster,
     Op,
-    /// The names of the path through the filter.
-    Names,
+    /// The names of the path through a filter, by its position.
+    Names(usize),
 }
 
 impl Plain {
     /// The pieces; `None` if the template has anything else.
     pub(super) fn parse(source: &str, rules: &NameRules) -> Option<Plain> {
+        let filters: Vec<TextFilter> = rules.filters().collect();
         let mut pieces = Vec::new();
         let mut parts = source.split("{{");
         pieces.push(text(parts.next()?)?);
         for part in parts {
             let (expression, rest) = part.split_once("}}")?;
-            pieces.push(value(expression, rules.option)?);
+            pieces.push(value(expression, &filters)?);
             pieces.push(text(rest)?);
         }
-        let filter = rules.filter;
-        Some(Plain { pieces, filter })
+        Some(Plain { pieces, filters })
     }
 
     pub(super) fn render(&self, values: TemplateValues<'_>) -> String {
@@ -43,9 +43,9 @@ impl Plain {
                 Piece::Text(text) => rendered.push_str(text),
                 Piece::Cluster => rendered.push_str(values.cluster),
                 Piece::Op => rendered.push_str(values.op),
-                Piece::Names => {
+                Piece::Names(filter) => {
                     let names: Vec<&str> = values.path.names().collect();
-                    rendered.push_str(&(self.filter)(&names));
+                    rendered.push_str(&(self.filters[*filter].write)(&names));
                 }
             }
         }
@@ -59,12 +59,15 @@ fn text(part: &str) -> Option<Piece> {
     is_plain.then(|| Piece::Text(part.to_owned()))
 }
 
-fn value(expression: &str, filter: &str) -> Option<Piece> {
+fn value(expression: &str, filters: &[TextFilter]) -> Option<Piece> {
     let words: Vec<&str> = expression.split('|').map(|word| word.trim_matches(' ')).collect();
     match words[..] {
         ["cluster"] => Some(Piece::Cluster),
         ["op"] => Some(Piece::Op),
-        ["names", name] if name == filter => Some(Piece::Names),
+        ["names", name] => {
+            let at = filters.iter().position(|filter| filter.name == name)?;
+            Some(Piece::Names(at))
+        }
         _ => None,
     }
 }
@@ -76,6 +79,7 @@ mod tests {
     const RULES: NameRules = NameRules {
         option: "subject",
         filter: |names| names.join("."),
+        further: &[("joined", |names| names.join("-"))],
         meaning: "a name",
         length_max: 100,
         reason_against: |_| None,
@@ -90,6 +94,7 @@ mod tests {
         check("zk.{{ cluster }}.{{ names | subject }}", true);
         check("zk.{{cluster}}.{{names|subject}}.{{ op }}", true);
         check("zk", true);
+        check("zk.{{ names | joined }}", true);
         check("zk.{{ names[0] }}", false);
         check("zk.{{ names subject }}", false);
         check("zk.{{ names | topic }}", false);

@@ -38,6 +38,7 @@ pub(super) struct TemplateValues<'a> {
 }
 
 /// A filter that takes a text or a list of texts.
+#[derive(Clone, Copy)]
 pub(super) struct TextFilter {
     pub(super) name: &'static str,
     pub(super) write: fn(&[&str]) -> String,
@@ -51,7 +52,7 @@ pub(super) enum Unusable {
 }
 
 impl Template {
-    pub(super) fn compile(source: &str, filter: &TextFilter) -> Result<Template, Unusable> {
+    pub(super) fn compile(source: &str, filters: &[TextFilter]) -> Result<Template, Unusable> {
         if source.len() > TAG_BYTES_MAX {
             let length = source.len();
             let message = format!("the template has {length} bytes, and {TAG_BYTES_MAX} are allowed");
@@ -60,8 +61,9 @@ impl Template {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(FUEL));
-        let TextFilter { name, write } = *filter;
-        environment.add_filter(name, move |value: &Value| filtered(name, write, value));
+        for &TextFilter { name, write } in filters {
+            environment.add_filter(name, move |value: &Value| filtered(name, write, value));
+        }
         let added = environment.add_template_owned(NAME, source.to_owned());
         added.map_err(|error| Unusable::Syntax(sentence(&error)))?;
         let template = environment.get_template(NAME);
@@ -140,7 +142,7 @@ mod tests {
         };
         let path = ZnodePath::parse("/a/b").unwrap();
         let render = |source: &str| {
-            let template = Template::compile(source, &filter).ok().unwrap();
+            let template = Template::compile(source, &[filter]).ok().unwrap();
             template.render(TemplateValues {
                 cluster: "main",
                 root: &path,

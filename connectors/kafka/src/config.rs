@@ -27,7 +27,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// The topic of a record: a template over `cluster`, `root`, `path`, `op` and `names` (the names of the path, from
     /// the top). Control records have no path; theirs is that of their root. The filter `topic` writes any text with
-    /// the characters that Kafka allows: `{{ names | topic }}`.
+    /// the characters that Kafka allows: `{{ names | topic }}`; `topic_strict` also makes no names that differ only in `.`
+    /// and `_`.
     #[serde(default = "default_topic")]
     pub topic: String,
     /// The key of the messages. It decides the partition, and so the order, and which messages compaction keeps.

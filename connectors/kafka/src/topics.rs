@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::config::{CreateTopics, TopicSettings};
 use crate::error;
 use crate::producer::{ClientEvents, Producer};
+use crate::template::STRICT;
 
 /// How long brokers may take for one question.
 pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -147,8 +148,8 @@ impl Topics {
             None => "it may collide with a topic that differs only in '.' and '_'".to_owned(),
         };
         format!(
-            "{} refuses topic '{topic}' ({}): {collision}; write what may hold '.' or '_' with the filter topic, as in \
-             \"{{{{ names | topic }}}}\", then retry the record",
+            "{} refuses topic '{topic}' ({}): {collision}; write what may hold '.' or '_' with the filter {STRICT}, as in \
+             \"{{{{ names | {STRICT} }}}}\", whose names never collide, then retry the record",
             self.brokers,
             Code::InvalidTopic,
         )

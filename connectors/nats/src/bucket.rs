@@ -46,6 +46,7 @@ const STORED_AHEAD_MAX: u64 = 10_000;
 pub(crate) static KEY: NameRules = NameRules {
     option: "bucket",
     filter: tokens,
+    further: &[],
     meaning: "a key of a bucket",
     length_max: SUBJECT_LENGTH_MAX,
     reason_against: |_| None,

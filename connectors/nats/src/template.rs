@@ -24,6 +24,7 @@ const EMPTY: &str = "_";
 pub(crate) static SUBJECT: NameRules = NameRules {
     option: "subject",
     filter: tokens,
+    further: &[],
     meaning: "a subject for records",
     length_max: SUBJECT_LENGTH_MAX,
     reason_against,

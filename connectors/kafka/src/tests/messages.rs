@@ -132,6 +132,53 @@ fn the_filter_topic_never_makes_one_name_of_two() {
 }
 
 #[test]
+fn the_filter_topic_strict_never_makes_names_that_differ_only_in_dots_and_underscores() {
+    // All lists of up to three short texts of letters that could be taken for a mark, an escape or a part of one.
+    let letters = ["x", "5", "f", "a", "_", ".", "-", "2e", "x5f"];
+    let mut texts: Vec<String> = letters.iter().map(ToString::to_string).collect();
+    for first in letters {
+        texts.extend(letters.iter().map(|second| format!("{first}{second}")));
+    }
+    // No znode has such a name.
+    texts.retain(|text| text != "." && text != "..");
+    let names = texts.iter().map(String::as_str);
+    let mut lists: Vec<Vec<&str>> = names.clone().map(|name| vec![name]).collect();
+    for name in names {
+        lists.extend(letters.iter().map(|more| vec![name, more]));
+        lists.extend(letters.iter().map(|more| vec![more, name, more]));
+    }
+    lists.retain(|list| list.iter().all(|name| !matches!(*name, "." | "..")));
+    let folded = |filter: &str| {
+        let template = format!("{{{{ names | {filter} }}}}");
+        let topic = |list: &Vec<&str>| topic_of(&template, &format!("/{}", list.join("/"))).unwrap();
+        let topics: std::collections::HashSet<String> =
+            lists.iter().map(|list| topic(list).replace('.', "_")).collect();
+        topics.len()
+    };
+    let paths: std::collections::HashSet<String> = lists.iter().map(|list| list.join("/")).collect();
+    assert_eq!(folded("topic_strict"), paths.len());
+    assert!(
+        folded("topic") < paths.len(),
+        "the filter topic is the negative control"
+    );
+    let topic = |path: &str| topic_of("zk.{{ names | topic_strict }}", path).unwrap();
+    assert_eq!(
+        topic("/services/payment-api/v1.2"),
+        "zk.services.payment-api.v1_x2e2"
+    );
+    assert_eq!(topic("/x86/xen"), "zk._x7886.xen");
+}
+
+#[test]
+fn the_filter_topic_makes_colliding_names_of_a_text_after_a_dot_that_reads_as_an_escape() {
+    let topic = |path: &str| topic_of("{{ names | topic }}", path).unwrap();
+    assert_eq!(
+        (topic("/a/5fb"), topic("/a_b")),
+        ("a.5fb".to_owned(), "a_5fb".to_owned())
+    );
+}
+
+#[test]
 fn control_records_go_to_the_topic_and_key_of_their_root() {
     let config = config("brokers = 'a'\ntopic = 'zk.{{ names | topic }}'\nkey = 'cluster_path'");
     let record = a_record().seq(3).control(Op::SnapshotBegin).build();
