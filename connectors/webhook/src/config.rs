@@ -97,9 +97,9 @@ pub struct WebhookConfig {
     /// data is then cut so that the body has half the size, repeatedly.
     #[serde(default)]
     pub max_body: Option<Size>,
-    /// A record is rejected after this number of answers with a 4xx status. 408, 410, 425 and 429 do not count; neither
-    /// do 401, 403, 404, 405 and 407 while the receiver accepts no record, since the address itself is then wrong. No
-    /// answer counts before the first accepted record since the start.
+    /// A record is rejected after this number of answers with a 4xx status or that cannot be read. 408, 410, 425 and 429
+    /// do not count; neither do 401, 403, 404, 405 and 407 while the receiver accepts no record, since the address itself
+    /// is then wrong. No answer counts before the first accepted record since the start.
     #[serde(default = "default_reject_after")]
     #[schemars(range(min = 1))]
     pub reject_after: u32,

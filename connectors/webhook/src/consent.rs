@@ -102,7 +102,7 @@ impl HttpSender {
         let request = self.transport.client.request(Method::OPTIONS, self.url.clone());
         let response = match self.answer(request.headers(headers)).await {
             Ok(response) => response,
-            Err((_, error)) => return Err(error),
+            Err(loss) => return Err(loss.error),
         };
         let rate =
             allowed_rate(consent, &response).map_err(|reason| refused(&self.shown, &response, &reason))?;

@@ -145,27 +145,53 @@ fn target(headers: &HeaderMap) -> String {
     }
 }
 
-/// A request that was not answered, and whether that is about the way to the receiver rather than about the request.
-pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duration) -> (bool, SinkError) {
+/// A request without an answer that can be used.
+pub(crate) struct Loss {
+    pub(crate) error: SinkError,
+    pub(crate) cause: LossCause,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LossCause {
+    /// The way to the receiver: other requests would fare no better.
+    Way,
+    /// None came, or not in time.
+    NoAnswer,
+    /// One came and cannot be read, for this reason.
+    Unreadable(String),
+}
+
+/// A request that was not answered.
+pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duration) -> Loss {
     let error = error.without_url();
     if error.is_connect() {
-        return (true, about_connection(shown, &error, true));
+        return Loss {
+            error: about_connection(shown, &error, true),
+            cause: LossCause::Way,
+        };
     }
+    let unreadable = find::<hyper::Error>(&error).filter(|fault| fault.is_parse());
+    let unreadable = unreadable.map(|fault| root_cause(fault));
     let message = if error.is_timeout() {
         format!("{shown} did not answer within {timeout:?}; look whether it works, or raise timeout")
-    } else if let Some(fault) = find::<hyper::Error>(&error).filter(|fault| fault.is_parse()) {
+    } else if let Some(fault) = &unreadable {
         format!(
-            "{shown} sent an answer that cannot be read ({}), so that nobody knows whether it took the request; look \
-             what answers there, the request is sent again",
-            root_cause(fault)
+            "{shown} sent an answer that cannot be read ({fault}), so that nobody knows whether it took the request; \
+             look what answers there, the request is sent again"
         )
     } else {
         format!("the connection to {shown} broke before an answer came")
     };
-    (
-        error.is_builder(),
-        SinkError::new(SinkErrorKind::Unavailable, message).because(error),
-    )
+    let cause = match unreadable {
+        Some(fault) if !error.is_timeout() => LossCause::Unreadable(fault),
+        _ if error.is_builder() => LossCause::Way,
+        _ => LossCause::NoAnswer,
+    };
+    Loss {
+        error: SinkError::new(SinkErrorKind::Unavailable, message).because(error),
+        cause,
+    }
 }
 
 /// No connection can be made. `worked_before`: the name led somewhere else then.
@@ -237,12 +263,25 @@ pub(crate) fn too_large(bytes: usize) -> String {
     )
 }
 
-/// Why the receiver will never take a record.
-pub(crate) fn refusal(shown: &str, response: &Response, tries: u32, id: &str) -> String {
-    let times = match tries {
+fn times(tries: u32) -> String {
+    match tries {
         1 => "once".to_owned(),
         tries => format!("{tries} times"),
-    };
+    }
+}
+
+/// Why a record is given up whose requests get answers that cannot be read.
+pub(crate) fn unreadable(shown: &str, fault: &str, tries: u32, id: &str) -> String {
+    format!(
+        "{shown} sent an answer that cannot be read ({fault}) {} (webhook-id {id}): it may have taken the record; look \
+         what answers there, and in the receiver's log for that webhook-id; then retry or drop the record",
+        times(tries)
+    )
+}
+
+/// Why the receiver will never take a record.
+pub(crate) fn refusal(shown: &str, response: &Response, tries: u32, id: &str) -> String {
+    let times = times(tries);
     let remedy = match response.status.as_u16() {
         413 => "it refused the record without data, too: let it take larger bodies",
         431 => LARGE_HEADERS,

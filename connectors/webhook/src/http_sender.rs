@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::{WebhookConfig, shown};
 use crate::consent::{Grant, Pace, REQUEST_ORIGIN};
 use crate::encode::{Encoded, Encoder, Unfit};
-use crate::error;
+use crate::error::{self, Loss};
 use crate::path_queues::Members;
 use crate::preset::Preset;
 use crate::resolve::Guard;
@@ -56,11 +56,7 @@ pub(crate) enum Answer {
     /// There is no request with them: nothing was sent.
     Unfit(Unfit),
     Status(Response),
-    Lost {
-        error: SinkError,
-        /// Whether others would fare no better.
-        is_way: bool,
-    },
+    Lost(Loss),
 }
 
 /// An answer of the receiver.
@@ -215,12 +211,12 @@ impl HttpSender {
             .body(encoded.body);
         match self.answer(request).await {
             Ok(response) => Answer::Status(response),
-            Err((is_way, error)) => Answer::Lost { error, is_way },
+            Err(loss) => Answer::Lost(loss),
         }
     }
 
-    /// Sends a request and reads its answer. An error has whether others would fare no better.
-    pub(crate) async fn answer(&self, request: RequestBuilder) -> Result<Response, (bool, SinkError)> {
+    /// Sends a request and reads its answer.
+    pub(crate) async fn answer(&self, request: RequestBuilder) -> Result<Response, Loss> {
         match request.send().await {
             Ok(mut response) => {
                 let headers = std::mem::take(response.headers_mut());

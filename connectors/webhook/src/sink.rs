@@ -15,7 +15,7 @@
 //! | 410 | the sink ends until an operator switches it on (`disable_on_410`) |
 //! | 429, and 503 with `Retry-After` | nothing is sent for the requested time |
 //! | 413 | the record is sent again with less data, at once, as long as it has any |
-//! | other 4xx | after `reject_after` tries the record is rejected |
+//! | other 4xx, and an answer that cannot be read | after `reject_after` tries the record is rejected |
 //! | no connection | nothing is sent until there is one |
 
 use std::sync::Arc;
@@ -35,8 +35,8 @@ use crate::address;
 use crate::config::WebhookConfig;
 use crate::consent::Grant;
 use crate::encode::Unfit;
-use crate::error::{self, Meaning};
-use crate::http_sender::{Answer, HttpSender, Reply, Response};
+use crate::error::{self, Loss, LossCause, Meaning};
+use crate::http_sender::{Answer, HttpSender, Reply};
 use crate::memory::{Failure, Memory, Round};
 use crate::path_queues::{Outcome, PathQueues};
 use crate::resolve::{Guard, SystemLookup, no_refusal};
@@ -213,20 +213,24 @@ impl WebhookSink {
                     })
                 });
             }
-            Answer::Lost { error, is_way: true } => {
-                round.end = Some((error, Extent::Destination));
-                return queues.settle(members, |_| Some(Outcome::Held));
-            }
-            Answer::Lost { error, is_way: false } => {
-                return self.hold(
-                    round,
-                    queues,
-                    members,
-                    Failure {
-                        error,
-                        of_address: false,
-                    },
-                );
+            Answer::Lost(Loss { error, cause }) => {
+                let failure = Failure {
+                    error,
+                    of_address: false,
+                };
+                return match cause {
+                    LossCause::Way => {
+                        round.end = Some((failure.error, Extent::Destination));
+                        queues.settle(members, |_| Some(Outcome::Held));
+                    }
+                    LossCause::NoAnswer => self.hold(round, queues, members, failure),
+                    // It may be that of one of them.
+                    LossCause::Unreadable(_) if members.len() > 1 => self.take_apart(round, queues, members),
+                    LossCause::Unreadable(fault) => {
+                        let reason = |tries, id: &str| error::unreadable(&sender.shown, &fault, tries, id);
+                        self.refused(round, queues, members, failure, reason);
+                    }
+                };
             }
             Answer::Status(response) => response,
         };
@@ -272,7 +276,8 @@ impl WebhookSink {
                     error: about(kind),
                     of_address,
                 };
-                self.refused(sender, round, queues, members, (response, failure));
+                let reason = |tries, id: &str| error::refusal(&sender.shown, &response, tries, id);
+                self.refused(round, queues, members, failure, reason);
             }
         }
     }
@@ -303,14 +308,15 @@ impl WebhookSink {
         smaller.is_some()
     }
 
-    /// The receiver objects to a request of one record, or to the address with one of several.
+    /// The receiver objects to a request of one record, or to the address with one of several; or its answer to one record
+    /// cannot be read. `reason` says so of a number of tries and an id.
     fn refused(
         &mut self,
-        sender: &HttpSender,
         round: &mut Round<'_>,
         queues: &mut PathQueues<'_>,
         members: &[usize],
-        (response, failure): (Response, Failure),
+        failure: Failure,
+        reason: impl Fn(u32, &str) -> String,
     ) {
         let [at] = members else {
             return self.hold(round, queues, members, failure);
@@ -332,8 +338,7 @@ impl WebhookSink {
         }
         let refusals = suspect.refusals;
         self.memory.suspects.remove(&record.seq);
-        let id = record.id.to_string();
-        let reason = error::refusal(&sender.shown, &response, refusals, &id);
+        let reason = reason(refusals, &record.id.to_string());
         queues.settle(members, |_| {
             Some(Outcome::Rejected {
                 reason: reason.clone(),

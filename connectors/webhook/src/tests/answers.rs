@@ -2,7 +2,6 @@
 
 use bridge_core::secret::Secret;
 use bridge_core::sink::SinkErrorKind as Kind;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::receiver::Reply;
 use super::*;
@@ -362,54 +361,6 @@ async fn a_refusal_that_repeats_one_value_of_the_query_or_a_decoded_part_of_the_
         reason.contains("(\"bad token *** or ***, no *** here\")"),
         "{reason}"
     );
-}
-
-/// The address of a receiver that sends these bytes after each request.
-async fn sending(answer: &str) -> (String, tokio::task::JoinHandle<()>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}/hook", listener.local_addr().unwrap());
-    let answer = answer.to_owned();
-    let server = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 64 << 10];
-            if stream.read(&mut request).await.unwrap() > 0 {
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
-        }
-    });
-    (address, server)
-}
-
-#[tokio::test]
-async fn a_success_with_headers_that_the_standard_forbids_is_a_success() {
-    let answer =
-        "HTTP/1.1 200 OK\r\nX-Thing : 1\r\nno colon\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\nok";
-    let (address, server) = sending(answer).await;
-    let mut sink = opened(&local(&address)).await;
-    deliver(&mut sink, &of_paths(&["/a"])).await.unwrap();
-    server.abort();
-}
-
-#[tokio::test]
-async fn an_answer_that_cannot_be_read_is_named_as_that_and_not_as_a_broken_connection() {
-    let headers = "X-Thing: 1\r\n".repeat(150);
-    for answer in [
-        "ICY 200 OK\r\n\r\n".to_owned(),
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok".to_owned(),
-        format!("HTTP/1.1 204 No Content\r\n{headers}\r\n"),
-    ] {
-        let (address, server) = sending(&answer).await;
-        let mut sink = opened(&local(&address)).await;
-        let failure = deliver(&mut sink, &of_paths(&["/a"])).await.unwrap_err();
-        let error = &failure.deferred[0].error;
-        assert_eq!(error.kind, Kind::Unavailable, "{error}");
-        assert!(
-            error.message.contains("sent an answer that cannot be read ("),
-            "{error}"
-        );
-        server.abort();
-    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod published;
 mod receiver;
 mod templates;
 mod tls;
+mod unreadable;
 mod verdicts;
 
 use std::sync::Arc;
