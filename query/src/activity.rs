@@ -145,7 +145,15 @@ impl Grouping {
 
     /// The beginning of the interval of a moment.
     pub(crate) fn interval(self, moment: Timestamp) -> Timestamp {
-        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
-        Timestamp(moment.0 - moment.0.rem_euclid(every))
+        Timestamp(moment.0 - moment.0.rem_euclid(self.every_ms()))
+    }
+
+    /// The beginning of the next interval.
+    pub(crate) fn end_of(self, interval: Timestamp) -> Timestamp {
+        Timestamp(interval.0.saturating_add(self.every_ms()))
+    }
+
+    fn every_ms(self) -> i64 {
+        i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1)
     }
 }

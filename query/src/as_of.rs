@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::journal::{Imaged, Position};
+use bridge_core::journal::{Imaged, Position, RecordTime, Side};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, Fidelity, Op, Record, Stat, Timestamp, ZxidKind};
@@ -106,17 +106,6 @@ impl JournalQuery {
 pub(crate) struct AsOfQuery {
     position: Position,
     later: Option<Arc<Record>>,
-}
-
-/// The place of a record relative to the position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// At the position or before it.
-    Before,
-    /// After it.
-    After,
-    /// Its own zxid or time is only a bound.
-    Unclear,
 }
 
 impl AsOfQuery {
@@ -260,6 +249,11 @@ impl AsOfQuery {
     }
 
     pub(crate) fn side_of(&self, record: &Record) -> Side {
+        self.side_at(&RecordTime::from(record))
+    }
+
+    /// The side of a record of which only the time is read.
+    pub(crate) fn side_at(&self, record: &RecordTime) -> Side {
         match self.position {
             Position::Seq(seq) => side(record.seq <= seq, true),
             Position::Zxid(at) => match (record.zxid, record.zxid_kind) {

@@ -1,21 +1,28 @@
-//! Questions about many znodes at one position: what they share is read once.
+//! Questions about many znodes at one position: what they share is read once, and many are answered in one transaction.
 
 use std::cell::OnceCell;
+use std::slice;
 use std::sync::Arc;
 
-use bridge_core::journal::{Position, ReadLimit, RootProgress};
-use bridge_core::number::Seq;
+use bridge_core::journal::{
+    NeighbourSearch, Neighbours, PathNumber, Position, ReadLimit, RootProgress, Side, ValuePart,
+};
+use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Record, Timestamp};
 
-use crate::as_of::{AsOfQuery, AsOfValue, Side};
+use crate::as_of::{AsOfQuery, AsOfValue};
 use crate::certainty::Doubt;
 use crate::coverage::Coverage;
 use crate::entry::EntrySearch;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
+use crate::known_paths::KnownPath;
 use crate::past::PastPlace;
 use crate::visibility::Access;
+
+/// Paths that callers look up in one step: some milliseconds.
+pub(crate) const STEP_VALUES: usize = 200;
 
 /// Questions about many znodes at one position.
 pub(crate) struct AtPosition<'a> {
@@ -25,6 +32,7 @@ pub(crate) struct AtPosition<'a> {
     roots: Vec<RootProgress>,
     oldest: Seq,
     coverage: OnceCell<Coverage>,
+    near: OnceCell<Seq>,
 }
 
 impl<'a> AtPosition<'a> {
@@ -40,16 +48,103 @@ impl<'a> AtPosition<'a> {
             roots: journal.reader()?.roots()?,
             oldest: journal.reader()?.oldest()?.unwrap_or_default(),
             coverage: OnceCell::new(),
+            near: OnceCell::new(),
         })
     }
 
     /// The value of a znode; `None`: the journal knows nothing of it. A hidden one has no value.
     pub(crate) fn value_of(&self, path: &ZnodePath) -> Result<Option<AsOfValue>, QueryError> {
+        if self.journal.access(path) == Access::Hidden {
+            return Ok(None);
+        }
+        let known = self.journal.reader()?.known(path)?;
+        let known = KnownPath {
+            path: path.clone(),
+            number: known.as_ref().map(|known| known.number),
+            last: known.and_then(|known| known.last),
+        };
+        let values = self.values_of(slice::from_ref(&known), ValuePart::Whole)?;
+        Ok(values.into_iter().next().flatten())
+    }
+
+    /// The values of the first ones of some paths, of one at least: one step comes so far. Hidden ones have none.
+    pub(crate) fn values_of(
+        &self,
+        paths: &[KnownPath],
+        part: ValuePart,
+    ) -> Result<Vec<Option<AsOfValue>>, QueryError> {
+        let newest_of = |known: &KnownPath| {
+            let is_hidden = self.journal.access(&known.path) == Access::Hidden;
+            known.number.zip(known.last).filter(|_| !is_hidden)
+        };
+        let newest: Vec<_> = paths.iter().map(newest_of).collect();
+        let kept: Vec<_> = newest.iter().copied().flatten().collect();
+        let mut searches = self.neighbours(&kept, part)?.into_iter();
+        let mut values = Vec::with_capacity(paths.len());
+        for (known, newest) in paths.iter().zip(newest) {
+            let search = match newest {
+                None => None,
+                Some(_) => match searches.next() {
+                    None => break,
+                    found => found,
+                },
+            };
+            values.push(self.value_shown(&known.path, search)?);
+        }
+        Ok(values)
+    }
+
+    /// The records around the position, of the first ones of some paths.
+    fn neighbours(
+        &self,
+        newest: &[(PathNumber, Seq)],
+        part: ValuePart,
+    ) -> Result<Vec<NeighbourSearch>, QueryError> {
+        if newest.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = AsOfQuery::new(self.position);
+        let read = |newest: &[_], near| {
+            let mut reader = self.journal.reader()?;
+            let read = reader.neighbours(newest, near, part, |record| query.side_at(record))?;
+            Ok::<_, QueryError>(read)
+        };
+        let mut searches = read(newest, self.near.get().copied())?;
+        for (search, newest) in searches.iter_mut().zip(newest) {
+            if *search == NeighbourSearch::Far {
+                let again = read(slice::from_ref(newest), Some(self.near()?))?;
+                *search = again.into_iter().next().unwrap_or(NeighbourSearch::Open);
+            }
+        }
+        Ok(searches)
+    }
+
+    /// The last record that is numbered before the position.
+    fn near(&self) -> Result<Seq, QueryError> {
+        if let Some(near) = self.near.get() {
+            return Ok(*near);
+        }
+        let near = self.journal.cut(self.position)?.seq;
+        Ok(*self.near.get_or_init(|| near))
+    }
+
+    /// The value of a path as this caller may see it, from the records around the position or from its history.
+    fn value_shown(
+        &self,
+        path: &ZnodePath,
+        search: Option<NeighbourSearch>,
+    ) -> Result<Option<AsOfValue>, QueryError> {
         let access = self.journal.access(path);
         if access == Access::Hidden {
             return Ok(None);
         }
-        let Some(mut value) = self.value_at(path)? else {
+        let value = match search {
+            Some(NeighbourSearch::Found(found)) => self.value_between(path, &found)?,
+            Some(NeighbourSearch::Far | NeighbourSearch::Open) | None => {
+                self.value_walked(path, EntrySearch::default())?
+            }
+        };
+        let Some(mut value) = value else {
             return Ok(None);
         };
         if let Some(doubt) = &self.beyond {
@@ -61,9 +156,35 @@ impl<'a> AtPosition<'a> {
         Ok(Some(value))
     }
 
-    fn value_at(&self, path: &ZnodePath) -> Result<Option<AsOfValue>, QueryError> {
+    fn reported(&self, path: &ZnodePath) -> Option<Zxid> {
         let root = self.roots.iter().find(|root| root.path.covers(path));
-        let reported = root.map(|root| root.reported);
+        root.map(|root| root.reported)
+    }
+
+    /// The value between two records.
+    fn value_between(&self, path: &ZnodePath, found: &Neighbours) -> Result<Option<AsOfValue>, QueryError> {
+        let mut query = AsOfQuery::new(self.position);
+        let reported = self.reported(path);
+        let records = found.next.iter().chain(&found.last);
+        let value = records
+            .into_iter()
+            .find_map(|record| query.take(record, reported));
+        match value {
+            Some(value) => Ok(Some(self.ended(path, &query, value, found.compacted)?)),
+            None => {
+                let oldest = (found.dated.as_deref(), found.is_cut);
+                Ok(Some(self.value_at_end(path, query, oldest, found.compacted)?))
+            }
+        }
+    }
+
+    /// The value of a path from its history.
+    pub(crate) fn value_walked(
+        &self,
+        path: &ZnodePath,
+        mut search: EntrySearch,
+    ) -> Result<Option<AsOfValue>, QueryError> {
+        let reported = self.reported(path);
         let mut query = AsOfQuery::new(self.position);
         let mut from = None;
         // How many records were merged into the record after the position, once that record is known.
@@ -71,7 +192,6 @@ impl<'a> AtPosition<'a> {
         let mut oldest: Option<Arc<Record>> = None;
         // Of most paths the first records are enough.
         let mut step = FIRST_VERSIONS;
-        let mut search = EntrySearch::default();
         loop {
             let Some(read) = self.journal.reader()?.history(path, from, step)? else {
                 return self.value_before(path, &query, PastPlace::before(None));
@@ -91,11 +211,8 @@ impl<'a> AtPosition<'a> {
                 if record.zxid.is_some() {
                     oldest = Some(Arc::clone(record));
                 }
-                if let Some(mut value) = query.take(record, reported) {
-                    if query.is_last() {
-                        value = self.with_unfinished(value, path)?;
-                    }
-                    return Ok(Some(with_merged(value, merged)));
+                if let Some(value) = query.take(record, reported) {
+                    return Ok(Some(self.ended(path, &query, value, merged)?));
                 }
                 if record.op != Op::Acl {
                     merged = read.compacted.get(&record.seq).copied();
@@ -107,16 +224,43 @@ impl<'a> AtPosition<'a> {
                     from = Some(search.go_on(self.journal, path, &query, walked, next)?);
                 }
                 None => {
-                    let is_complete = self.coverage()?.is_complete(path);
-                    let before = match is_complete {
-                        true => None,
-                        false => self.value_before(path, &query, PastPlace::before(oldest.as_deref()))?,
-                    };
-                    let value = before.unwrap_or_else(|| query.end(read.is_cut, is_complete));
-                    return Ok(Some(with_merged(value, merged)));
+                    let oldest = (oldest.as_deref(), read.is_cut);
+                    return Ok(Some(self.value_at_end(path, query, oldest, merged)?));
                 }
             }
         }
+    }
+
+    /// A value that a record at or before the position has.
+    fn ended(
+        &self,
+        path: &ZnodePath,
+        query: &AsOfQuery,
+        mut value: AsOfValue,
+        merged: Option<u64>,
+    ) -> Result<AsOfValue, QueryError> {
+        if query.is_last() {
+            value = self.with_unfinished(value, path)?;
+        }
+        Ok(with_merged(value, merged))
+    }
+
+    /// The value where no record at or before the position is kept. `oldest`: the oldest record with a zxid, and whether
+    /// retention may have removed older ones.
+    fn value_at_end(
+        &self,
+        path: &ZnodePath,
+        query: AsOfQuery,
+        oldest: (Option<&Record>, bool),
+        merged: Option<u64>,
+    ) -> Result<AsOfValue, QueryError> {
+        let is_complete = self.coverage()?.is_complete(path);
+        let before = match is_complete {
+            true => None,
+            false => self.value_before(path, &query, PastPlace::before(oldest.0))?,
+        };
+        let value = before.unwrap_or_else(|| query.end(oldest.1, is_complete));
+        Ok(with_merged(value, merged))
     }
 
     /// The value in the time before the journal. A record's number names none there.

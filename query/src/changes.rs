@@ -24,6 +24,9 @@ pub const STEP: ReadLimit = ReadLimit {
     bytes: 8 << 20,
 };
 
+/// Records that the first step of a short page reads where the newest are wanted: mostly the step finds them all.
+const FIRST_WIDTH: u64 = 64;
+
 /// Records that one page reads at most, selected or not: some 100 ms.
 pub const SCAN_MAX: u64 = 20_000;
 
@@ -155,12 +158,14 @@ impl JournalQuery {
         // Each step is put before the ones that were read earlier.
         let mut steps: Vec<VecDeque<Arc<Record>>> = Vec::new();
         let (mut found, mut bytes, mut looked) = (0, 0, 0);
+        let mut width = (limit as u64 * 2).clamp(FIRST_WIDTH, STEP.records as u64);
         while !left.is_empty() {
             if page.scanned >= SCAN_MAX || looked >= LOOK_MAX {
                 page.next = Some(left);
                 break;
             }
-            let begin = Seq(left.until.0.saturating_sub(STEP.records as u64)).max(left.after);
+            let begin = Seq(left.until.0.saturating_sub(width)).max(left.after);
+            width = (width * 2).min(STEP.records as u64);
             looked += left.until.0 - begin.0;
             let room = ReadLimit {
                 records: limit - found,
@@ -243,7 +248,12 @@ impl JournalQuery {
     ) -> Result<(Range, u64), QueryError> {
         let (mut left, mut scanned) = (range, 0);
         while !left.is_empty() && scanned < SCAN_MAX {
-            let records = self.reader()?.read(left.after, STEP)?;
+            let length = usize::try_from(left.until.0 - left.after.0).unwrap_or(usize::MAX);
+            let step = ReadLimit {
+                records: STEP.records.min(length),
+                ..STEP
+            };
+            let records = self.reader()?.read(left.after, step)?;
             let mut is_end = true;
             for record in records.iter().take_while(|record| record.seq <= left.until) {
                 is_end = false;

@@ -1,26 +1,24 @@
-//! Activity without reading records: the summary of a stretch counts all of its records at once, where all of them are in
-//! one interval. Of the others the operation and the time are read, and no values.
+//! Activity without reading records: the summary of a stretch, which is in memory, counts all of its records at once,
+//! where all of them are in one interval. Of the others the operation and the time are read, and no values.
 
-use bridge_core::journal::{OpCount, RecordCount, StretchSummary};
+use bridge_core::journal::{OpCount, RecordCount};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Timestamp};
 
-use crate::activity::{ActivityKey, ActivityPage, Grouping};
+use crate::activity::{ActivityCounts, ActivityKey, ActivityPage, Grouping};
 use crate::changes::Range;
+use crate::counted_stretches::CountedStretch;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::plan::LOOK_MAX;
 use crate::selection::{PathPattern, Selection};
 
-/// Summaries that one step reads: some milliseconds.
-const STEP_SUMMARIES: usize = 2_000;
-
 /// Records that one step counts: a millisecond.
 const STEP_COUNTS: usize = 4_000;
 
-/// Keys that a summary may need: one for records of znodes, and one for the others.
-const KEYS_OF_SUMMARY: usize = 2;
+/// Keys that an interval may need: one for records of znodes, and one for the others.
+const KEYS_OF_INTERVAL: usize = 2;
 
 /// A selection whose records are known by their operation alone.
 #[derive(Clone, Copy, Debug)]
@@ -62,52 +60,103 @@ fn has_path(op: Op) -> bool {
     !op.is_control() || op == Op::Service
 }
 
+/// An interval under way.
+struct IntervalCounts {
+    /// Its first moment, and that of the next one.
+    begin: Timestamp,
+    end: Timestamp,
+    /// Of records that name a znode, and of the others.
+    of_znodes: ActivityCounts,
+    of_others: ActivityCounts,
+}
+
 /// A page under way.
 struct Counting<'a> {
     selected: OpsSelected<'a>,
     grouping: Grouping,
     limit: usize,
+    /// Not yet in the page.
+    interval: Option<IntervalCounts>,
     page: ActivityPage,
 }
 
 impl Counting<'_> {
-    fn key(&self, captured: Timestamp, has_path: bool) -> ActivityKey {
-        (self.grouping.interval(captured), has_path.then(ZnodePath::slash))
-    }
-
-    fn has_room_for(&self, keys: usize) -> bool {
+    fn has_room_for(&mut self, keys: usize) -> bool {
+        if self.page.counts.len() + KEYS_OF_INTERVAL + keys > self.limit {
+            self.end_interval();
+        }
         self.page.counts.len() + keys <= self.limit
     }
 
-    fn count(&mut self, record: &RecordCount) {
-        if !self.selected.selects(record.op, record.has_path) {
+    /// Puts the interval under way into the page.
+    fn end_interval(&mut self) {
+        let Some(interval) = self.interval.take() else {
             return;
+        };
+        let of_znodes = (Some(ZnodePath::slash()), interval.of_znodes);
+        for (subtree, counts) in [of_znodes, (None, interval.of_others)] {
+            if counts != ActivityCounts::default() {
+                let key: ActivityKey = (interval.begin, subtree);
+                self.page.counts.entry(key).or_default().add(&counts);
+            }
+        }
+    }
+
+    /// The interval of a moment.
+    fn interval_at(&mut self, captured: Timestamp) -> &mut IntervalCounts {
+        let is_same = |known: &IntervalCounts| known.begin <= captured && captured < known.end;
+        if !self.interval.as_ref().is_some_and(is_same) {
+            self.end_interval();
+        }
+        let grouping = self.grouping;
+        self.interval.get_or_insert_with(|| {
+            let begin = grouping.interval(captured);
+            IntervalCounts {
+                begin,
+                end: grouping.end_of(begin),
+                of_znodes: ActivityCounts::default(),
+                of_others: ActivityCounts::default(),
+            }
+        })
+    }
+
+    /// Counts a record; `false` if it is not selected.
+    fn count(&mut self, record: &RecordCount) -> bool {
+        if !self.selected.selects(record.op, record.has_path) {
+            return false;
         }
         let one = OpCount {
             records: 1,
             missed: record.missed.unwrap_or(0),
             missed_unknown: u64::from(record.missed.is_none() && record.has_path),
         };
-        let key = self.key(record.captured, record.has_path);
-        self.page.counts.entry(key).or_default().add_of(record.op, one);
+        let interval = self.interval_at(record.captured);
+        match record.has_path {
+            true => interval.of_znodes.add_of(record.op, one),
+            false => interval.of_others.add_of(record.op, one),
+        }
+        true
     }
 
     /// Counts a whole stretch; `false` if its records are not in one interval, or the page may have no room for them.
-    fn count_all(&mut self, summary: &StretchSummary) -> bool {
-        let Some((earliest, latest)) = summary.captured else {
+    fn count_all(&mut self, stretch: &CountedStretch) -> bool {
+        let Some((earliest, latest)) = stretch.captured else {
             return true;
         };
-        let is_one = self.grouping.interval(earliest) == self.grouping.interval(latest);
-        if !is_one || !self.has_room_for(KEYS_OF_SUMMARY) {
+        if !self.has_room_for(KEYS_OF_INTERVAL) {
             return false;
         }
-        for op in Op::ALL {
-            let (count, has_path) = (summary.of(*op), has_path(*op));
-            if count.records > 0 && self.selected.selects(*op, has_path) {
-                let key = self.key(earliest, has_path);
-                self.page.counts.entry(key).or_default().add_of(*op, count);
-            }
+        let selected = self.selected;
+        let interval = self.interval_at(earliest);
+        if latest >= interval.end {
+            return false;
         }
+        stretch.add_to(&mut interval.of_znodes, |op| {
+            has_path(op) && selected.selects(op, true)
+        });
+        stretch.add_to(&mut interval.of_others, |op| {
+            !has_path(op) && selected.selects(op, false)
+        });
         true
     }
 }
@@ -133,9 +182,11 @@ impl JournalQuery {
             selected,
             grouping,
             limit,
+            interval: None,
             page: ActivityPage::default(),
         };
         let left = self.count_range(range, &mut counting)?;
+        counting.end_interval();
         let mut page = counting.page;
         let seen = Range {
             until: left.after.min(range.until),
@@ -155,36 +206,30 @@ impl JournalQuery {
         };
         left.until = left.until.min(self.tail()?);
         left.after = left.after.max(Seq(oldest.0 - 1)).min(left.until);
-        let length = self.reader()?.stretch_length()?;
-        while !left.is_empty() {
-            let summaries = match length {
-                Some(_) => self.reader()?.summaries(left.after, STEP_SUMMARIES)?,
-                None => Vec::new(),
-            };
-            let is_last = summaries.len() < STEP_SUMMARIES;
-            let begin = left;
-            let whole = summaries.iter().filter_map(|(last, summary)| {
-                let after = Seq(last.0.saturating_sub(length?));
-                (after >= begin.after && *last <= begin.until).then_some((after, *last, summary))
-            });
-            for (after, last, summary) in whole {
+        let Some(length) = self.reader()?.stretch_length()? else {
+            return self.count_records(left, left.until, counting);
+        };
+        let stretches = self.counted_stretches()?.unwrap_or_default();
+        let first = stretches.partition_point(|stretch| stretch.last.0 < left.after.0 + length);
+        let whole = stretches[first..].iter();
+        let until = left.until;
+        for stretch in whole.take_while(|stretch| stretch.last <= until) {
+            let (after, last) = (Seq(stretch.last.0 - length), stretch.last);
+            if left.after < after {
                 left = self.count_records(left, after, counting)?;
-                if left.after < after || !counting.has_room_for(1) {
-                    return Ok(left);
-                }
-                match counting.count_all(summary) {
-                    true => left.after = last,
-                    false => left = self.count_records(left, last, counting)?,
-                }
-                if left.after < last {
-                    return Ok(left);
-                }
             }
-            if is_last || summaries.last().is_none_or(|(last, _)| *last > left.until) {
-                return self.count_records(left, left.until, counting);
+            if left.after < after || !counting.has_room_for(1) {
+                return Ok(left);
+            }
+            match counting.count_all(stretch) {
+                true => left.after = last,
+                false => left = self.count_records(left, last, counting)?,
+            }
+            if left.after < last {
+                return Ok(left);
             }
         }
-        Ok(left)
+        self.count_records(left, left.until, counting)
     }
 
     /// Counts the records up to `until` one by one, until the page is full.
@@ -199,9 +244,9 @@ impl JournalQuery {
             let is_rest = records.len() < STEP_COUNTS;
             for (seq, record) in records {
                 counting.page.scanned += 1;
-                counting.count(&record);
+                let is_counted = counting.count(&record);
                 left.after = seq;
-                if !counting.has_room_for(1) {
+                if is_counted && !counting.has_room_for(1) {
                     return Ok(left);
                 }
             }

@@ -5,12 +5,12 @@
 //! position, so that a search through the records after the position finds it. Neither is known before, so walk and search
 //! are done in turns, each twice as far as before: the cost is at most twice that of the better one.
 
-use bridge_core::journal::ReadLimit;
+use bridge_core::journal::{ReadLimit, Side};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Op;
 
-use crate::as_of::{AsOfQuery, Side};
+use crate::as_of::AsOfQuery;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 
@@ -56,6 +56,16 @@ impl Default for EntrySearch {
 }
 
 impl EntrySearch {
+    /// Every record is walked.
+    #[cfg(test)]
+    pub(crate) fn over() -> EntrySearch {
+        EntrySearch {
+            has_waypoints: false,
+            is_over: true,
+            ..EntrySearch::default()
+        }
+    }
+
     /// Where the walk goes on after `walked` more versions, none of which is before the position: at `next`, the next
     /// older one, or at one that is certainly after the position, too, and nearer to it.
     pub(crate) fn go_on(

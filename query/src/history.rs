@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bridge_core::journal::{Imaged, Position};
+use bridge_core::journal::{Imaged, Position, Side};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::PAGE_MAX;
-use crate::as_of::{AsOfQuery, Side};
+use crate::as_of::AsOfQuery;
 use crate::changes::{PAGE_BYTES_MAX, SCAN_MAX, bytes_of};
 use crate::entry::EntrySearch;
 use crate::error::QueryError;

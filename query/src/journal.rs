@@ -9,6 +9,7 @@ use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
 
+use crate::counted_stretches::{CountedStretch, CountedStretches};
 use crate::error::QueryError;
 use crate::past::Past;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
@@ -22,6 +23,7 @@ pub struct JournalQuery {
     source: Arc<str>,
     pool: Arc<ReaderPool>,
     stretches: Arc<Mutex<Stretches>>,
+    counted: Arc<Mutex<CountedStretches>>,
     /// Nothing is known of a later time; `None` while a bridge writes the journal.
     pub(crate) watched_until: Option<Timestamp>,
     /// The time before the journal.
@@ -51,6 +53,7 @@ impl JournalQuery {
             source,
             pool: Arc::new(pool),
             stretches: Arc::default(),
+            counted: Arc::default(),
             watched_until: None,
             past: Past::beside(file).map(Arc::new),
             visibility: Arc::new(AllVisible),
@@ -101,6 +104,12 @@ impl JournalQuery {
     pub(crate) fn around(&self, position: Position) -> Result<Option<(Seq, Seq)>, QueryError> {
         let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
         stretches.around(position, || self.reader())
+    }
+
+    /// The counts of all complete stretches, as of [`CountedStretches::all`].
+    pub(crate) fn counted_stretches(&self) -> Result<Option<Arc<Vec<CountedStretch>>>, QueryError> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.all(|| self.reader())
     }
 
     /// The last durable record; [`Seq::ZERO`] before the first.

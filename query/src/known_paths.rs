@@ -23,6 +23,29 @@ pub(crate) struct KnownPath {
     pub(crate) last: Option<Seq>,
 }
 
+impl KnownPath {
+    /// A child of a path.
+    pub(crate) fn of(parent: &ZnodePath, child: &KnownChild) -> KnownPath {
+        KnownPath {
+            path: parent.child(&child.name),
+            number: Some(child.number),
+            last: child.last,
+        }
+    }
+}
+
+/// The paths of one step of a visit.
+pub(crate) struct PathStep {
+    /// Those that were wanted.
+    pub(crate) wanted: Vec<KnownPath>,
+    /// The last path that was visited, wanted or not.
+    pub(crate) last: Option<ZnodePath>,
+    /// How many were visited.
+    pub(crate) visits: u64,
+    /// Whether there are no more.
+    pub(crate) is_end: bool,
+}
+
 /// The siblings of one level that are not visited yet.
 struct Siblings {
     parent: ZnodePath,
@@ -67,6 +90,37 @@ impl<'a> KnownPaths<'a> {
         }
     }
 
+    /// The next paths, until `wanted` of them are wanted or `visits` are visited.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub(crate) fn step(
+        &mut self,
+        wanted: usize,
+        visits: u64,
+        is_wanted: impl Fn(&KnownPath) -> bool,
+    ) -> Result<PathStep, QueryError> {
+        let mut step = PathStep {
+            wanted: Vec::new(),
+            last: None,
+            visits: 0,
+            is_end: false,
+        };
+        while step.wanted.len() < wanted && step.visits < visits {
+            let Some(known) = self.next()? else {
+                step.is_end = true;
+                break;
+            };
+            step.visits += 1;
+            step.last = Some(known.path.clone());
+            if is_wanted(&known) {
+                step.wanted.push(known);
+            }
+        }
+        Ok(step)
+    }
+
     /// The next path; `None` after the last.
     ///
     /// # Errors
@@ -87,15 +141,11 @@ impl<'a> KnownPaths<'a> {
                 self.levels.pop();
                 continue;
             };
-            let path = siblings.parent.child(&child.name);
+            let known = KnownPath::of(&siblings.parent, &child);
             if child.has_children {
-                self.levels.push(Siblings::new(path.clone(), String::new()));
+                self.levels.push(Siblings::new(known.path.clone(), String::new()));
             }
-            return Ok(Some(KnownPath {
-                path,
-                number: Some(child.number),
-                last: child.last,
-            }));
+            return Ok(Some(known));
         }
         Ok(None)
     }

@@ -23,6 +23,7 @@ mod at_position;
 mod certainty;
 mod changes;
 mod counted;
+mod counted_stretches;
 mod coverage;
 mod cursor;
 mod cut;

@@ -9,13 +9,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use bridge_core::journal::{Position, Reader};
+use bridge_core::journal::{Position, Reader, Side};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Record, ZxidKind};
 
 use crate::PAGE_MAX;
-use crate::as_of::{AsOfQuery, AsOfValue, Side};
+use crate::as_of::{AsOfQuery, AsOfValue};
 use crate::certainty::Doubt;
 use crate::error::QueryError;
 use crate::history::{STEP_VERSIONS, Version, just_before};

@@ -13,10 +13,9 @@ use crate::changes::{ChangesPage, GapMark, PAGE_BYTES_MAX, Range, SCAN_MAX, STEP
 use crate::coverage::STEP_MARKS;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::known_paths::KnownPaths;
 use crate::selection::{PathPattern, Selection};
 
-/// Paths of a subtree with few paths. Finding them costs some milliseconds for each page.
+/// Paths of a subtree with few paths. Finding them costs up to some milliseconds for each page.
 const PATHS_MAX: usize = 2_000;
 
 /// Records that one page looks at where it reads few of them: 20 times as many as it could read.
@@ -64,23 +63,19 @@ impl JournalQuery {
         }
         // Later records may be of paths that are not known yet.
         let has_all = range.until <= self.tail()?;
-        let (mut numbers, mut newest) = (HashSet::new(), Vec::new());
-        let mut paths = KnownPaths::below(self, top, None);
-        while let Some(known) = paths.next()? {
-            numbers.extend(known.number);
-            newest.extend(known.number.zip(known.last));
-            if numbers.len() > PATHS_MAX {
-                return Ok(ScanPlan::All);
-            }
-        }
+        let Some(paths) = self.reader()?.paths_below(top, PATHS_MAX)? else {
+            return Ok(ScanPlan::All);
+        };
         if has_all {
             let range = (range.after, range.until);
+            let newest = paths.iter().filter_map(|end| Some((end.number, end.last?)));
+            let newest: Vec<_> = newest.collect();
             let seqs = self.reader()?.seqs_of_paths(&newest, range, STEPS_MAX)?;
             if let Some(seqs) = seqs {
                 return Ok(ScanPlan::Seqs(seqs));
             }
         }
-        Ok(ScanPlan::Paths(numbers))
+        Ok(ScanPlan::Paths(paths.into_iter().map(|end| end.number).collect()))
     }
 
     /// Gives these records and the marks of a range that this caller may see to `take`, in order, until it breaks or

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use bridge_core::journal::{Position, ReadLimit};
+use bridge_core::journal::{Position, ReadLimit, Side, ValuePart};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Acl, Lifetime, Op, Record, Timestamp};
 
 use crate::answer::Moment;
-use crate::as_of::{AsOfQuery, AsOfValue, Side};
-use crate::at_position::AtPosition;
+use crate::as_of::{AsOfQuery, AsOfValue};
+use crate::at_position::{AtPosition, STEP_VALUES};
 use crate::certainty::{Certainty, Doubt};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -153,21 +153,36 @@ impl JournalQuery {
             znodes: Vec::new(),
             next: None,
         };
-        let mut bytes = 0;
-        while let Some(known) = paths.next()? {
-            let value = at.value_of(&known.path)?;
-            let data = value.as_ref().and_then(|value| value.data.as_ref());
-            bytes += data.map_or(0, |data| data.bytes.len());
-            let path = known.path;
-            page.znodes.push(SubtreeZnode {
-                path: path.clone(),
-                value,
-            });
-            if page.znodes.len() >= PATHS_MAX || bytes >= BYTES_MAX {
-                page.next = Some(path);
+        let (mut bytes, mut last) = (0, None);
+        'page: loop {
+            let room = (PATHS_MAX - page.znodes.len()).min(STEP_VALUES);
+            if room == 0 || bytes >= BYTES_MAX {
                 break;
             }
+            let step = paths.step(room, u64::MAX, |_| true)?;
+            let mut left = step.wanted.as_slice();
+            while !left.is_empty() {
+                let values = at.values_of(left, ValuePart::Whole)?;
+                let (read, rest) = left.split_at(values.len());
+                left = rest;
+                for (known, value) in read.iter().zip(values) {
+                    if bytes >= BYTES_MAX {
+                        break 'page;
+                    }
+                    let data = value.as_ref().and_then(|value| value.data.as_ref());
+                    bytes += data.map_or(0, |data| data.bytes.len());
+                    last = Some(known.path.clone());
+                    page.znodes.push(SubtreeZnode {
+                        path: known.path.clone(),
+                        value,
+                    });
+                }
+            }
+            if step.is_end {
+                return Ok(page);
+            }
         }
+        page.next = last;
         Ok(page)
     }
 

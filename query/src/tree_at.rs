@@ -1,16 +1,16 @@
 //! The znodes of a subtree at a moment, with their values, page by page.
 
-use bridge_core::journal::Position;
+use bridge_core::journal::{Position, ValuePart};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;
 
 use crate::PAGE_MAX;
 use crate::as_of::AsOfValue;
-use crate::at_position::AtPosition;
+use crate::at_position::{AtPosition, STEP_VALUES};
 use crate::changes::PAGE_BYTES_MAX;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::known_paths::KnownPaths;
+use crate::known_paths::{KnownPath, KnownPaths};
 use crate::selection::PathPattern;
 use crate::visibility::Access;
 
@@ -58,31 +58,44 @@ impl JournalQuery {
         let mut page = TreePage::default();
         let (mut visits, mut bytes) = (0, 0);
         let mut last = None;
-        loop {
-            if page.znodes.len() == limit || bytes >= PAGE_BYTES_MAX || visits >= PATHS_MAX {
-                page.next = last;
-                return Ok(page);
+        let is_asked = |known: &KnownPath| {
+            is_selected(question.patterns, &known.path) && self.access(&known.path) != Access::Hidden
+        };
+        'page: loop {
+            let room = (limit - page.znodes.len()).min(STEP_VALUES);
+            if room == 0 || bytes >= PAGE_BYTES_MAX || visits >= PATHS_MAX {
+                break;
             }
-            let Some(known) = paths.next()? else {
-                return Ok(page);
-            };
-            visits += 1;
-            last = Some(known.path.clone());
-            if !is_selected(question.patterns, &known.path) || self.access(&known.path) == Access::Hidden {
-                continue;
-            }
-            let Some(value) = at.value_of(&known.path)? else {
-                continue;
-            };
-            match (value.exists, value.certain) {
-                (Some(false), true) => {}
-                (Some(false), false) => page.unknown += 1,
-                _ => {
-                    bytes += value.data.as_ref().map_or(0, |data| data.bytes.len());
-                    page.znodes.push((known.path, value));
+            let step = paths.step(room, PATHS_MAX - visits, is_asked)?;
+            visits += step.visits;
+            let mut left = step.wanted.as_slice();
+            while !left.is_empty() {
+                let values = at.values_of(left, ValuePart::Whole)?;
+                let (read, rest) = left.split_at(values.len());
+                left = rest;
+                for (known, value) in read.iter().zip(values) {
+                    if bytes >= PAGE_BYTES_MAX {
+                        break 'page;
+                    }
+                    last = Some(known.path.clone());
+                    let Some(value) = value else { continue };
+                    match (value.exists, value.certain) {
+                        (Some(false), true) => {}
+                        (Some(false), false) => page.unknown += 1,
+                        _ => {
+                            bytes += value.data.as_ref().map_or(0, |data| data.bytes.len());
+                            page.znodes.push((known.path.clone(), value));
+                        }
+                    }
                 }
             }
+            last = step.last.or(last);
+            if step.is_end {
+                return Ok(page);
+            }
         }
+        page.next = last;
+        Ok(page)
     }
 }
 

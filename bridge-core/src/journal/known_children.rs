@@ -47,6 +47,18 @@ pub struct KnownChild {
     pub has_children: bool,
 }
 
+/// A path with its newest record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathEnd {
+    /// Its number.
+    pub number: PathNumber,
+    /// Its last record, if that is kept.
+    pub last: Option<Seq>,
+}
+
+/// All rows below a path.
+const BELOW: &str = "SELECT path, last FROM image WHERE parent = ?1 LIMIT ?2";
+
 /// The rows of one kind, in the order of the names.
 const KNOWN: &str = "SELECT name, last, path FROM image
     WHERE parent = ?1 AND occupied = ?2 AND name >= ?3 ORDER BY name LIMIT ?4";
@@ -87,6 +99,53 @@ impl Reader {
             is_occupied: place.occupied,
             has_children: true,
         }))
+    }
+
+    /// A path that the journal knows and all that it knows below it, each with its last record if that is kept, in no order.
+    /// `None`: they are more than `max`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn paths_below(&mut self, top: &ZnodePath, max: usize) -> Result<Option<Vec<PathEnd>>, JournalError> {
+        let place = self.within("looking for a path", |connection| place_of(connection, top))?;
+        let Some(place) = place else {
+            return Ok(Some(Vec::new()));
+        };
+        let mut found = vec![PathEnd {
+            number: PathNumber(place.id),
+            last: place.last,
+        }];
+        // Those before it have been asked for their children.
+        let mut asked = 0;
+        let walked = self.connection.in_slices(|connection, slice| {
+            let mut statement = connection.prepare_cached(BELOW)?;
+            let mut leaves = Leaves::default();
+            while let Some(parent) = found.get(asked).map(|end: &PathEnd| end.number.0) {
+                asked += 1;
+                if leaves.has(connection, parent)? {
+                    continue;
+                }
+                let room = i64::try_from(max.saturating_sub(found.len())).unwrap_or(i64::MAX - 1) + 1;
+                let mut rows = statement.query((parent, room))?;
+                while let Some(row) = rows.next()? {
+                    let last: Option<i64> = row.get(1)?;
+                    found.push(PathEnd {
+                        number: PathNumber(row.get(0)?),
+                        last: last.map(|seq| Seq(seq.cast_unsigned())),
+                    });
+                }
+                if found.len() > max {
+                    return Ok(Some(false));
+                }
+                if slice.is_over() {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(true))
+        });
+        let is_all = walked.map_err(|error| self.fault("listing the paths below a path", error))?;
+        Ok(is_all.then_some(found))
     }
 
     /// The records of some paths after `after`, up to and including `until`, within a limit; and how far it has looked:

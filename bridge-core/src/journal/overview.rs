@@ -69,6 +69,16 @@ impl Reader {
         self.within("reading the roots", roots)
     }
 
+    /// How many records a full journal has compacted into later ones, ever. As long as it is the same, no record has
+    /// changed.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    pub fn compacted(&mut self) -> Result<u64, JournalError> {
+        Ok(self.within("counting compacted records", Holes::load)?.ever)
+    }
+
     /// When the first record at a position or after it was captured; `None` if there is none. The position itself may
     /// have none that is left.
     ///

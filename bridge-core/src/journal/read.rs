@@ -18,7 +18,7 @@ use super::holes;
 use super::hydrate::Named;
 use super::read_connection::{ReadConnection, Slice};
 use super::read_marks::Mark;
-use super::row::{SELECT, Stored, data_of_value, mode_of_number};
+use super::row::{SELECT, Stored, Values, data_of_value, mode_of_number};
 use super::schema::SLASH;
 use super::tail_cache::{Newest, Taken};
 use super::wal_gate::Admitted;
@@ -407,6 +407,16 @@ impl Names {
     fn record(&mut self, connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
         let stored = Stored::of_row(row)?;
         let data = stored.data(row)?;
+        self.of_stored(connection, stored, data)
+    }
+
+    /// The record of a row that is read, with the data of [`Stored::values`].
+    pub(super) fn of_stored(
+        &mut self,
+        connection: &Connection,
+        stored: Stored,
+        data: Values<Option<Data>>,
+    ) -> rusqlite::Result<Record> {
         let named = Named {
             cluster: Arc::clone(&self.cluster),
             root: stored.root.map(|id| self.root(connection, id)).transpose()?,

@@ -3,7 +3,7 @@
 //! A field that follows from other columns is not stored: `changed` if a Stat has it, the cluster, whether there is an
 //! `after`.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -352,15 +352,19 @@ impl Stored {
 
     /// When it happened and when it was captured.
     pub(super) fn times(&self) -> Times {
-        let noted = self
-            .stat
-            .filter(|_| self.op != Op::Acl)
-            .and_then(|stat| Timestamp::of_stat(stat.mtime));
         Times {
-            changed: noted.or(self.changed),
+            changed: changed_of(self.op, self.stat, self.changed),
             captured: self.captured,
         }
     }
+}
+
+/// When a change happened: the Stat says it, or the column for it. The Stat of a list has the time of another change.
+pub(super) fn changed_of(op: Op, stat: Option<Stat>, changed: Option<Timestamp>) -> Option<Timestamp> {
+    let noted = stat
+        .filter(|_| op != Op::Acl)
+        .and_then(|stat| Timestamp::of_stat(stat.mtime));
+    noted.or(changed)
 }
 
 /// The data that begins in a column. A value that is named and not there is damage, not an absent value.
@@ -384,6 +388,21 @@ pub(super) fn data_of_value(connection: &Connection, id: i64) -> rusqlite::Resul
         .prepare_cached("SELECT form, size, truncated, bytes, digest FROM value WHERE id = ?1")?
         .query_row([id], |row| data_at(row, 0, Some(id)))?
         .ok_or(rusqlite::Error::QueryReturnedNoRows)
+}
+
+/// The same without its bytes.
+pub(super) fn size_of_value(connection: &Connection, id: i64) -> rusqlite::Result<Data> {
+    connection
+        .prepare_cached("SELECT form, size, truncated FROM value WHERE id = ?1")?
+        .query_row([id], |row| {
+            Ok(Data {
+                bytes: Arc::default(),
+                size: row.get(1)?,
+                form: form_of_number(row.get(0)?).ok_or_else(|| wrong(0))?,
+                truncated: row.get(2)?,
+                digest: None,
+            })
+        })
 }
 
 /// Replaces the data of a value.
@@ -544,7 +563,7 @@ pub(super) fn kind_number(kind: ZxidKind) -> i64 {
     }
 }
 
-fn kind_of_number(number: i64) -> Option<ZxidKind> {
+pub(super) fn kind_of_number(number: i64) -> Option<ZxidKind> {
     [ZxidKind::Exact, ZxidKind::UpperBound, ZxidKind::Unknown]
         .into_iter()
         .find(|kind| kind_number(*kind) == number)

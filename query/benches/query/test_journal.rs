@@ -101,15 +101,20 @@ fn path_of(kind: Kind, number: usize) -> Outcome<ZnodePath> {
     })
 }
 
-/// Writes the journal, one record for each transaction.
-struct TestWriter {
-    journal: Journal,
-    sizes: Sizes,
+/// The znodes after the last transaction.
+pub struct TestHistory {
+    pub sizes: Sizes,
     /// The last transaction.
     zxid: u64,
     /// The create and the version of each znode, by its place: hot, warm, keys, siblings, services.
     znodes: Vec<(u64, i32)>,
     queue: VecDeque<ZnodePath>,
+}
+
+/// Writes the journal, one record for each transaction.
+pub struct TestWriter {
+    journal: Journal,
+    history: TestHistory,
 }
 
 impl TestWriter {
@@ -118,15 +123,15 @@ impl TestWriter {
             Kind::Hot => 0,
             Kind::Warm => 1,
             Kind::Key => 2 + number,
-            Kind::Sibling => 2 + self.sizes.keys + number,
-            Kind::Service => 2 + self.sizes.keys + self.sizes.siblings + number,
+            Kind::Sibling => 2 + self.history.sizes.keys + number,
+            Kind::Service => 2 + self.history.sizes.keys + self.history.sizes.siblings + number,
         }
     }
 
     fn append(&mut self, path: ZnodePath, what: ChangeKind) -> Outcome<()> {
         self.journal.append(Append {
             root: Some(ZnodePath::slash()),
-            captured: Timestamp(self.sizes.time_of(self.zxid)),
+            captured: Timestamp(self.history.sizes.time_of(self.history.zxid)),
             word: RecordKind::Change(Change {
                 path,
                 what,
@@ -137,7 +142,7 @@ impl TestWriter {
                 facts: None,
             }),
         })?;
-        if self.zxid.is_multiple_of(BATCH as u64) {
+        if self.history.zxid.is_multiple_of(BATCH as u64) {
             self.journal.commit()?;
         }
         Ok(())
@@ -145,14 +150,14 @@ impl TestWriter {
 
     fn read(&self, czxid: u64, version: i32) -> Read {
         let mut bytes = [b'x'; DATA_BYTES];
-        bytes[..8].copy_from_slice(&self.zxid.to_be_bytes());
+        bytes[..8].copy_from_slice(&self.history.zxid.to_be_bytes());
         Read {
             stat: Stat {
                 czxid: Zxid(czxid),
-                mzxid: Zxid(self.zxid),
+                mzxid: Zxid(self.history.zxid),
                 pzxid: Zxid(czxid),
-                ctime: self.sizes.time_of(czxid),
-                mtime: self.sizes.time_of(self.zxid),
+                ctime: self.history.sizes.time_of(czxid),
+                mtime: self.history.sizes.time_of(self.history.zxid),
                 version,
                 data_length: DATA_BYTES as i32,
                 ..Stat::default()
@@ -162,53 +167,53 @@ impl TestWriter {
     }
 
     fn create(&mut self, kind: Kind, number: usize) -> Outcome<()> {
-        self.zxid += 1;
+        self.history.zxid += 1;
         let at = self.place(kind, number);
-        self.znodes[at] = (self.zxid, 0);
-        let read = self.read(self.zxid, 0);
+        self.history.znodes[at] = (self.history.zxid, 0);
+        let read = self.read(self.history.zxid, 0);
         self.append(path_of(kind, number)?, ChangeKind::Created { read })
     }
 
     fn update(&mut self, kind: Kind, number: usize) -> Outcome<()> {
-        self.zxid += 1;
+        self.history.zxid += 1;
         let at = self.place(kind, number);
-        self.znodes[at].1 += 1;
-        let (czxid, version) = self.znodes[at];
+        self.history.znodes[at].1 += 1;
+        let (czxid, version) = self.history.znodes[at];
         let read = self.read(czxid, version);
         self.append(path_of(kind, number)?, ChangeKind::Updated { read })
     }
 
     /// Creates a message, or deletes the oldest one.
-    fn queue(&mut self) -> Outcome<()> {
-        self.zxid += 1;
-        if self.queue.len() > WAITING
-            && let Some(oldest) = self.queue.pop_front()
+    fn message(&mut self) -> Outcome<()> {
+        self.history.zxid += 1;
+        if self.history.queue.len() > WAITING
+            && let Some(oldest) = self.history.queue.pop_front()
         {
-            let at = DeletedAt::Exact(Zxid(self.zxid));
+            let at = DeletedAt::Exact(Zxid(self.history.zxid));
             return self.append(oldest, ChangeKind::Deleted { at });
         }
-        let path = ZnodePath::parse(&format!("/queue/message-{:010}", self.zxid))?;
-        self.queue.push_back(path.clone());
-        let read = self.read(self.zxid, 0);
+        let path = ZnodePath::parse(&format!("/queue/message-{:010}", self.history.zxid))?;
+        self.history.queue.push_back(path.clone());
+        let read = self.read(self.history.zxid, 0);
         self.append(path, ChangeKind::Created { read })
     }
 
     /// The marks of the first listing, which found nothing: from then on the history is complete.
     fn list(&mut self) -> Outcome<()> {
         let run = uuid::Uuid::from_u128(7);
-        self.zxid += 1;
+        self.history.zxid += 1;
         let end = RecordKind::RunEnd {
             run,
             index: 1,
             nodes: 0,
             unreadable: 0,
-            zxid: Some(Zxid(self.zxid)),
+            zxid: Some(Zxid(self.history.zxid)),
             is_exact: true,
         };
         for word in [RecordKind::RunBegin { run }, end] {
             self.journal.append(Append {
                 root: Some(ZnodePath::slash()),
-                captured: Timestamp(self.sizes.time_of(self.zxid)),
+                captured: Timestamp(self.history.sizes.time_of(self.history.zxid)),
                 word,
             })?;
         }
@@ -219,28 +224,20 @@ impl TestWriter {
         self.list()?;
         self.create(Kind::Hot, 0)?;
         self.create(Kind::Warm, 0)?;
-        for number in 0..self.sizes.keys {
+        for number in 0..self.history.sizes.keys {
             self.create(Kind::Key, number)?;
         }
-        for number in 0..self.sizes.siblings {
+        for number in 0..self.history.sizes.siblings {
             self.create(Kind::Sibling, number)?;
         }
-        for number in 0..self.sizes.services {
+        for number in 0..self.history.sizes.services {
             self.create(Kind::Service, number)?;
         }
-        while (self.zxid as usize) < self.sizes.records {
-            // Of 1,000 transactions.
-            match random.random_range(0..1_000) {
-                0..112 => self.update(Kind::Hot, 0)?,
-                112 => self.update(Kind::Warm, 0)?,
-                113..225 => self.queue()?,
-                225..300 => self.update(Kind::Key, random.random_range(0..self.sizes.keys))?,
-                300..450 => self.update(Kind::Sibling, random.random_range(0..self.sizes.siblings))?,
-                _ => self.update(Kind::Service, random.random_range(0..self.sizes.services))?,
-            }
+        while (self.history.zxid as usize) < self.history.sizes.records {
+            self.next(random)?;
         }
         let progress = Progress {
-            reported: Zxid(self.zxid),
+            reported: Zxid(self.history.zxid),
             listed: true,
             run: None,
         };
@@ -248,21 +245,53 @@ impl TestWriter {
         self.journal.commit()?;
         Ok(())
     }
+
+    /// One more transaction after all creates.
+    fn next(&mut self, random: &mut SmallRng) -> Outcome<()> {
+        // Of 1,000 transactions.
+        match random.random_range(0..1_000) {
+            0..112 => self.update(Kind::Hot, 0),
+            112 => self.update(Kind::Warm, 0),
+            113..225 => self.message(),
+            225..300 => self.update(Kind::Key, random.random_range(0..self.history.sizes.keys)),
+            300..450 => self.update(Kind::Sibling, random.random_range(0..self.history.sizes.siblings)),
+            _ => self.update(Kind::Service, random.random_range(0..self.history.sizes.services)),
+        }
+    }
+
+    /// Begins a journal, or goes on with it. Without syncs, so that other programs that keep the disk busy decide nothing.
+    pub fn open(file: &Path, history: TestHistory) -> Outcome<TestWriter> {
+        let options = JournalOptions {
+            durability: Durability::ProcessCrash,
+            ..JournalOptions::new("main")
+        };
+        Ok(TestWriter {
+            journal: Journal::open(file, &options)?,
+            history,
+        })
+    }
+
+    /// Writes a batch. Returns the number of its records.
+    pub fn batch(&mut self, random: &mut SmallRng) -> Outcome<usize> {
+        let before = self.history.zxid;
+        self.next(random)?;
+        while !self.history.zxid.is_multiple_of(BATCH as u64) {
+            self.next(random)?;
+        }
+        Ok((self.history.zxid - before) as usize)
+    }
 }
 
 /// Writes a journal of that many records. Returns the bytes that it uses.
-pub fn write(file: &Path, sizes: Sizes, random: &mut SmallRng) -> Outcome<u64> {
-    let options = JournalOptions {
-        durability: Durability::ProcessCrash,
-        ..JournalOptions::new("main")
-    };
-    let mut writer = TestWriter {
-        journal: Journal::open(file, &options)?,
+pub fn write(file: &Path, sizes: Sizes, random: &mut SmallRng) -> Outcome<(u64, TestHistory)> {
+    let history = TestHistory {
         sizes,
         zxid: 0,
         znodes: vec![(0, 0); 2 + sizes.keys + sizes.siblings + sizes.services],
         queue: VecDeque::new(),
     };
+    let mut writer = TestWriter::open(file, history)?;
     writer.run(random)?;
-    Ok(writer.journal.stats()?.used_bytes)
+    let bytes = writer.journal.stats()?.used_bytes;
+    Ok((bytes, writer.history))
 }

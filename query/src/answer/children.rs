@@ -1,6 +1,6 @@
 //! The children of a znode at a moment.
 
-use bridge_core::journal::Position;
+use bridge_core::journal::{Position, ValuePart};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;
@@ -10,12 +10,12 @@ use serde::Serialize;
 use super::{AnswerList, position_of_cursor};
 use crate::PAGE_MAX;
 use crate::as_of::AsOfValue;
-use crate::at_position::AtPosition;
+use crate::at_position::{AtPosition, STEP_VALUES};
 use crate::certainty::{Certainty, Doubt};
 use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::known_paths::name_after;
+use crate::known_paths::{KnownPath, name_after};
 use crate::position::position_text;
 use crate::visibility::Access;
 
@@ -160,25 +160,33 @@ impl JournalQuery {
                 }
             };
             let is_end = known.len() < step;
-            for child in known {
-                if !child.name.starts_with(*prefix) {
+            let mut known = known.as_slice();
+            while let Some(first) = known.first() {
+                if !first.name.starts_with(*prefix) {
                     break 'page true;
                 }
-                if items.len() == limit || looked == NAMES_MAX {
+                let room = (limit - items.len()).min(NAMES_MAX - looked);
+                if room == 0 {
                     break 'page false;
                 }
-                looked += 1;
-                from = name_after(&child.name);
-                let below = path.child(&child.name);
-                last = Some(child.name.to_string());
-                if self.access(&below) == Access::Hidden {
-                    continue;
-                }
-                let value = at.value_of(&below)?;
-                match value.as_ref().map(|value| (value.exists, value.certain)) {
-                    Some((Some(false), true)) => {}
-                    Some((Some(false), false)) => unknown += 1,
-                    _ => items.push(ChildItem::new(&child.name, child.has_children, value)),
+                let wanted = known.iter().take(room.min(STEP_VALUES));
+                let wanted = wanted.take_while(|child| child.name.starts_with(*prefix));
+                let below: Vec<_> = wanted.map(|child| KnownPath::of(path, child)).collect();
+                let values = at.values_of(&below, ValuePart::Size)?;
+                let (read, rest) = known.split_at(values.len());
+                known = rest;
+                looked += read.len();
+                for ((child, below), value) in read.iter().zip(&below).zip(values) {
+                    from = name_after(&child.name);
+                    last = Some(child.name.to_string());
+                    if self.access(&below.path) == Access::Hidden {
+                        continue;
+                    }
+                    match value.as_ref().map(|value| (value.exists, value.certain)) {
+                        Some((Some(false), true)) => {}
+                        Some((Some(false), false)) => unknown += 1,
+                        _ => items.push(ChildItem::new(&child.name, child.has_children, value)),
+                    }
                 }
             }
             if is_end {

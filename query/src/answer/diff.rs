@@ -3,7 +3,7 @@
 //! Every path that the journal knows is visited. One whose last record is certainly before both moments was the same at
 //! both of them, and costs no look-up. A difference that is not certain is listed as such, and never left out.
 
-use bridge_core::journal::{Position, ReadLimit};
+use bridge_core::journal::{Position, ReadLimit, ValuePart};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, Timestamp};
@@ -13,13 +13,13 @@ use serde::Serialize;
 use super::{AnswerList, position_of_cursor};
 use crate::PAGE_MAX;
 use crate::as_of::AsOfValue;
-use crate::at_position::AtPosition;
+use crate::at_position::{AtPosition, STEP_VALUES};
 use crate::certainty::{Certainty, Doubt};
 use crate::coverage::LATE_MS;
 use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::known_paths::KnownPaths;
+use crate::known_paths::{KnownPath, KnownPaths};
 use crate::position::position_text;
 use crate::visibility::Access;
 
@@ -27,7 +27,7 @@ use crate::visibility::Access;
 const PATHS_MAX: u64 = 20_000;
 
 /// Paths of a page whose values are looked up at both moments: some 50 ms.
-const COMPARED_MAX: u64 = 2_000;
+const COMPARED_MAX: usize = 2_000;
 
 /// The bytes of a value in a difference; more are cut, and the value says so.
 pub const PREVIEW_BYTES_MAX: usize = 64 << 10;
@@ -176,33 +176,51 @@ impl JournalQuery {
         let mut paths = KnownPaths::below(self, under, visited.as_ref());
         let (mut items, mut visits, mut compared, mut bytes) = (Vec::new(), 0, 0, 0);
         let mut last = None;
-        let is_all = loop {
-            let is_full = items.len() == limit || bytes >= BYTES_MAX;
-            if is_full || visits >= PATHS_MAX || compared >= COMPARED_MAX {
+        let is_compared = |known: &KnownPath| {
+            let is_same = known.last.is_none_or(|last| last <= settled);
+            !is_same && self.access(&known.path) != Access::Hidden
+        };
+        let is_all = 'page: loop {
+            let room = (limit - items.len())
+                .min(COMPARED_MAX - compared)
+                .min(STEP_VALUES);
+            if room == 0 || bytes >= BYTES_MAX || visits >= PATHS_MAX {
                 break false;
             }
-            let Some(known) = paths.next()? else { break true };
-            visits += 1;
-            last = Some(known.path.clone());
-            if known.last.is_none_or(|last| last <= settled) || self.access(&known.path) == Access::Hidden {
-                continue;
+            let step = paths.step(room, PATHS_MAX - visits, is_compared)?;
+            visits += step.visits;
+            let mut left = step.wanted.as_slice();
+            while !left.is_empty() {
+                let then = before.values_of(left, ValuePart::Whole)?;
+                let later = after.values_of(&left[..then.len()], ValuePart::Whole)?;
+                let (read, rest) = left.split_at(later.len());
+                left = rest;
+                for ((known, then), later) in read.iter().zip(then).zip(later) {
+                    if bytes >= BYTES_MAX {
+                        break 'page false;
+                    }
+                    compared += 1;
+                    last = Some(known.path.clone());
+                    let version = KnownVersion::of(then.as_ref());
+                    let Some(kind) = version.difference(KnownVersion::of(later.as_ref())) else {
+                        continue;
+                    };
+                    let [then, later] = [then, later].map(|value| value.map(preview));
+                    for data in [&then, &later].into_iter().flatten() {
+                        bytes += data.data.as_ref().map_or(0, |data| data.bytes.len());
+                    }
+                    items.push(DiffItem {
+                        path: known.path.clone(),
+                        kind,
+                        before: then,
+                        after: later,
+                    });
+                }
             }
-            compared += 1;
-            let (then, later) = (before.value_of(&known.path)?, after.value_of(&known.path)?);
-            let version = KnownVersion::of(then.as_ref());
-            let Some(kind) = version.difference(KnownVersion::of(later.as_ref())) else {
-                continue;
-            };
-            let [then, later] = [then, later].map(|value| value.map(preview));
-            for data in [&then, &later].into_iter().flatten() {
-                bytes += data.data.as_ref().map_or(0, |data| data.bytes.len());
+            last = step.last.or(last);
+            if step.is_end {
+                break true;
             }
-            items.push(DiffItem {
-                path: known.path,
-                kind,
-                before: then,
-                after: later,
-            });
         };
         let next = last.filter(|_| !is_all);
         let next = next.map(|last| {

@@ -188,7 +188,7 @@ fn control(zxid: u64, word: RecordKind) -> Append {
 }
 
 /// A listed parent whose children come and go, over restarts, and with retention in every second history.
-fn play(seed: u64) -> (Scratch, u64) {
+pub(super) fn play(seed: u64) -> (Scratch, u64) {
     let mut play = Play {
         random: StdRng::seed_from_u64(seed),
         zxid: 3,

@@ -2,9 +2,11 @@
 
 mod answers;
 mod as_of;
+mod counted;
 mod ended;
 mod gaps;
 mod lists;
+mod neighbours;
 mod past;
 mod plans;
 mod pool;

@@ -164,6 +164,30 @@ fn the_records_of_a_subtree_are_the_same_whatever_way_they_are_found() {
 }
 
 #[test]
+fn the_newest_of_all_records_are_the_same_whatever_the_size_of_a_page() {
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let query = play(seed).query();
+        let range = Range {
+            after: Seq(3),
+            until: Seq(RECORDS - 5),
+        };
+        let selection = Selection::default();
+        let (expected, _) = oldest_first(&query, &ScanPlan::All, range, &selection, 1_000);
+        for limit in [1, 7, 40, 1_000] {
+            let (mut found, mut next) = (Vec::new(), Some(range));
+            while let Some(left) = next {
+                let page = query.newest(left, &selection, limit).unwrap();
+                assert!(page.records.len() <= limit, "seed {seed}, {limit}");
+                found.splice(0..0, page.records.iter().map(|record| record.seq));
+                next = page.next;
+            }
+            assert_eq!(found, expected, "seed {seed}, {limit}");
+        }
+    }
+}
+
+#[test]
 fn chains_that_are_too_long_or_broken_are_no_plan() {
     let scratch = play(1);
     let query = scratch.query();

@@ -23,11 +23,11 @@ const LONG_SEEDS: u64 = 4;
 const LONG_EVENTS: u64 = 240;
 
 /// The value after each zxid, from 0 on; `None` while the znode does not exist.
-type Truth = Vec<Option<String>>;
+pub(super) type Truth = Vec<Option<String>>;
 
 /// How the capture treats values that it could not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Capture {
+pub(super) enum Capture {
     /// Counts them, and mostly names their zxids.
     Honest,
     /// Says nothing of them: the control that the test must catch.
@@ -41,7 +41,7 @@ struct Life {
 }
 
 /// Plays a history: the truth, and the records of a capture that sees every event, and reads values only between batches.
-fn play(random: &mut StdRng, capture: Capture, length: u64) -> (Truth, Vec<Append>) {
+pub(super) fn play(random: &mut StdRng, capture: Capture, length: u64) -> (Truth, Vec<Append>) {
     let mut truth: Truth = vec![None];
     let mut records = Vec::new();
     let mut life: Option<Life> = None;
@@ -117,7 +117,7 @@ fn play(random: &mut StdRng, capture: Capture, length: u64) -> (Truth, Vec<Appen
     (truth, records)
 }
 
-fn journalled(records: Vec<Append>, last: u64) -> Scratch {
+pub(super) fn journalled(records: Vec<Append>, last: u64) -> Scratch {
     let mut scratch = Scratch::with(records);
     let progress = Progress {
         reported: Zxid(last),
