@@ -16,10 +16,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::error::{JournalError, JournalErrorKind};
+use crate::folder;
 
 /// Read and write for the owner only: a journal holds the data of znodes.
 pub(super) const OWNER_ONLY: u32 = 0o600;
@@ -31,7 +31,7 @@ const EXISTS: &str = "journal-exists";
 const CONTENT_BYTES_MAX: u64 = 256;
 
 /// Attempts to lock the file that is at the path, where others remove it meanwhile.
-const ATTEMPTS: usize = 8;
+pub(super) const ATTEMPTS: usize = 8;
 
 /// The right to write one journal. Dropped, it is free again; its file stays, as removing it would let two processes
 /// lock two files of one name.
@@ -165,25 +165,10 @@ pub(super) fn lock_file(journal: &Path) -> PathBuf {
 
 /// Opens or creates the lock file without changing it, unless it leads elsewhere.
 fn open_plain(journal: &Path, path: &Path) -> Result<File, JournalError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(OWNER_ONLY)
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(path);
-    let opened = match opened {
-        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
-            return Err(no_plain_file(journal, path));
-        }
-        other => other.map_err(|error| JournalError::of_io(journal, "opening its lock file", error))?,
-    };
-    match opened.metadata() {
-        // Removed since it was opened: [`Lock::take`] sees that, too.
-        Ok(metadata) if metadata.is_file() && metadata.nlink() <= 1 => Ok(opened),
-        Ok(_) => Err(no_plain_file(journal, path)),
-        Err(error) => Err(JournalError::of_io(journal, "looking at its lock file", error)),
+    // One that was removed since it was opened is taken, too: [`Lock::take`] sees that.
+    match folder::open_plain(path, OWNER_ONLY) {
+        Ok(opened) => opened.ok_or_else(|| no_plain_file(journal, path)),
+        Err(error) => Err(JournalError::of_io(journal, "opening its lock file", error)),
     }
 }
 

@@ -16,6 +16,16 @@ pub(crate) fn unusable(path: &Path, reason: &str) -> SinkError {
     SinkError::new(SinkErrorKind::Configuration, message)
 }
 
+/// The lock leads elsewhere: whoever put it there would choose the file into which the note of a reload is written.
+pub(crate) fn no_plain_lock(path: &Path) -> SinkError {
+    let message = format!(
+        "{} is a link or no plain file, so it is left alone: find out who made it, remove it, and let nobody else write \
+         to its folder",
+        path.display()
+    );
+    SinkError::new(SinkErrorKind::Configuration, message)
+}
+
 /// The owner of the file cannot be given to the new one.
 pub(crate) fn owner_not_kept(path: &Path, owner: (u32, u32), error: io::Error) -> SinkError {
     let (user, group) = owner;

@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bridge_core::folder::sync_folder;
+use bridge_core::folder::{open_plain, sync_folder};
 use bridge_core::sink::SinkError;
 
 use crate::config::FileMode;
@@ -57,19 +57,14 @@ impl Target {
             _ => PathBuf::from("."),
         };
         let lock_path = beside(&path, ".zkbridge");
-        let mut options = File::options();
-        options
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(PRIVATE);
-        let mut lock = options
-            .open(&lock_path)
-            .map_err(|cause| error::at(&lock_path, "open", cause))?;
+        let opened = open_plain(&lock_path, PRIVATE);
+        let opened = opened.map_err(|cause| error::at(&lock_path, "open", cause))?;
+        let lock = opened.ok_or_else(|| error::no_plain_lock(&lock_path))?;
         wait_for_lock(&lock, &lock_path)?;
         let mut note = Vec::new();
-        lock.read_to_end(&mut note)
+        (&lock)
+            .take(DUE.len() as u64)
+            .read_to_end(&mut note)
             .map_err(|cause| error::at(&lock_path, "read", cause))?;
         Ok(Target {
             path,

@@ -45,6 +45,32 @@ async fn the_owner_is_kept_or_the_file_is() {
 }
 
 #[tokio::test]
+async fn a_lock_that_leads_elsewhere_is_refused_and_nothing_is_written_through_it() {
+    let mut place = Place::with(&[("a", "1")]);
+    place.config.reload = place.script("true");
+    fs::write(place.at("other"), "kept").unwrap();
+    let lock = place.at(".app.conf.zkbridge");
+    let links = [place.at("other"), "/dev/zero".to_owned(), place.at("missing")];
+    for target in links {
+        symlink(&target, &lock).unwrap();
+        let refused = place.sink().open().await.unwrap_err();
+        assert_eq!(refused.kind, SinkErrorKind::Configuration, "{target}: {refused}");
+        assert!(refused.message.contains("remove it"), "{refused}");
+        fs::remove_file(&lock).unwrap();
+    }
+    // Opening a pipe would wait for its other end.
+    let made = std::process::Command::new("mkfifo").arg(&lock).status();
+    assert!(made.unwrap().success());
+    let refused = place.sink().open().await.unwrap_err();
+    assert_eq!(refused.kind, SinkErrorKind::Configuration, "{refused}");
+    assert_eq!(fs::read_to_string(place.at("other")).unwrap(), "kept");
+    assert!(!place.file().exists() && !Path::new(&place.at("missing")).exists());
+    fs::remove_file(&lock).unwrap();
+    place.sink().open().await.unwrap();
+    assert_eq!(place.text(), "a=1\n");
+}
+
+#[tokio::test]
 async fn a_link_stays_a_link_and_its_target_is_written() {
     let mut place = Place::with(&[("a", "1")]);
     fs::create_dir(place.at("real")).unwrap();
