@@ -1,6 +1,7 @@
 //! The filters of templates for messages, besides those of the engine.
 //!
-//! *Invariant.* The work of a filter counts as work of the template.
+//! *Invariant.* The work of a filter counts as work of the template, and so does the length of a list or document before it
+//! is written: one that has another many times in it is small in memory and long as a text.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use jiff::fmt::strtime;
 use jiff::tz::Offset;
-use minijinja::value::{Value, ValueKind};
+use minijinja::value::{Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use crate::record::Timestamp;
@@ -22,11 +23,45 @@ const DATE_FORMAT_BYTES_MAX: usize = 100;
 /// The end of a text that was cut.
 const CUT: char = '…';
 
+/// The deepest nesting of a value that is written. Documents have 128 levels at most.
+const LEVELS_MAX: usize = 140;
+
+/// Filters of the engine that make a text of any value, after a look at its length.
+macro_rules! measured {
+    ($environment:ident, $($name:ident),+) => {
+        $({
+            // No template can write a name with a space.
+            const ENGINE: &str = concat!("engine ", stringify!($name));
+            $environment.add_filter(ENGINE, minijinja::filters::$name);
+            let measured = |state: &mut State<'_, '_>, args: Rest<Value>| {
+                args.iter().try_for_each(|value| check_length(state, value))?;
+                state.apply_filter(ENGINE, &args)
+            };
+            $environment.add_filter(stringify!($name), measured);
+        })+
+    };
+}
+
 /// Adds the filters, and takes those away that would make a text count as escaped.
 pub(super) fn add_to(environment: &mut Environment<'static>) {
     for name in ["safe", "escape", "e"] {
         environment.remove_filter(name);
     }
+    measured!(
+        environment,
+        lower,
+        upper,
+        title,
+        capitalize,
+        replace,
+        trim,
+        split,
+        lines,
+        join,
+        string,
+        indent,
+        format
+    );
     environment.add_filter("json", json);
     environment.add_filter("b64decode", b64decode);
     environment.add_filter("truncate", truncate);
@@ -39,8 +74,41 @@ pub(super) fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(1 + bytes / BYTES_OF_FUEL)
 }
 
+/// Whether the work that is left suffices to write a value. Counts each item of it.
+fn check_length(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let mut bytes = 0;
+    add_length(state, value, 0, &mut bytes)
+}
+
+fn add_length(state: &State<'_, '_>, value: &Value, level: usize, bytes: &mut u64) -> Result<(), Error> {
+    if level > LEVELS_MAX {
+        return Err(refused(format!(
+            "a value with more than {LEVELS_MAX} levels of lists or documents cannot be written"
+        )));
+    }
+    if let Some(text) = value.as_str() {
+        *bytes = bytes.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
+        let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
+        return match *bytes / BYTES_OF_FUEL > left {
+            true => Err(Error::from(ErrorKind::OutOfFuel)),
+            false => Ok(()),
+        };
+    }
+    let is_map = value.kind() == ValueKind::Map;
+    if !is_map && !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        return Ok(());
+    }
+    for item in value.try_iter()? {
+        state.consume_fuel(1)?;
+        let item = if is_map { value.get_item(&item)? } else { item };
+        add_length(state, &item, level + 1, bytes)?;
+    }
+    Ok(())
+}
+
 /// A value as JSON on one line.
-pub(super) fn json_text(value: &Value) -> Result<String, Error> {
+pub(super) fn json_text(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    check_length(state, value)?;
     serde_json::to_string(value).map_err(|error| {
         Error::new(
             ErrorKind::BadSerialization,
@@ -51,7 +119,7 @@ pub(super) fn json_text(value: &Value) -> Result<String, Error> {
 
 /// `json`: a value as JSON.
 fn json(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
-    let written = json_text(value)?;
+    let written = json_text(state, value)?;
     charge(state, written.len())?;
     Ok(Value::from_safe_string(written))
 }

@@ -272,14 +272,14 @@ pub(super) fn write_value(
         let written = match value.as_str() {
             // Of the filter json, which makes the only safe texts.
             Some(json) if value.is_safe() => json.to_owned(),
-            _ => message_filters::json_text(value)?,
+            _ => message_filters::json_text(state, value)?,
         };
         message_filters::charge(state, written.len())?;
         return out.write_str(&written).map_err(Error::from);
     }
     let text = match value.kind() {
         ValueKind::None => String::new(),
-        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => message_filters::json_text(value)?,
+        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => message_filters::json_text(state, value)?,
         _ => value.to_string(),
     };
     message_filters::charge(state, text.len())?;
@@ -397,6 +397,22 @@ mod tests {
             "{% for a in range(9999) %}{{ after.data.value | json | length }}{% endfor %}",
             "{% for a in range(9999) %}{{ after.data.value | truncate(50000) | length }}{% endfor %}",
             "{{ after.nothing }}",
+            "{{ [[1] * 100000] * 100000 }}",
+            "{{ ([after.data.value] * 100000) | json | length }}",
+            "{{ ([after.data.value] * 100000) | join | length }}",
+            "{{ ([after.data.value] * 100000) | string | length }}",
+            "{{ ([after.data.value] * 100000) | upper | length }}",
+            &format!(
+                "{{% set a = [1] %}}{}{{{{ a }}}}",
+                "{% set a = [a, a] %}".repeat(60)
+            ),
+            &format!(
+                "{{% set a = [1] %}}{}{{{{ a | string }}}}",
+                "{% set a = [a, a] %}".repeat(60)
+            ),
+            "{% set n = namespace(a=[]) %}{% for i in range(9000) %}{% set n.a = [n.a] %}{% endfor %}{{ n.a }}",
+            "{% set n = namespace() %}{% set n.a = n %}{{ n }}",
+            "{% set n = namespace() %}{% set n.a = [n] %}{{ n | json }}",
         ] {
             let failure = render(source, TemplateForm::Text, &record).unwrap_err();
             assert!(failure.is_of_record, "{source}: {failure:?}");
