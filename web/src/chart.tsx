@@ -101,7 +101,8 @@ function hatch(plot: uPlot, gaps: GapSpan[], color: string): void {
   ctx.strokeStyle = color;
   ctx.lineWidth = devicePixelRatio;
   for (const gap of gaps) {
-    const from = gap.begin ? plot.valToPos(Date.parse(gap.begin.at) / 1000, "x", true) : bbox.left;
+    const began = gap.since ?? gap.begin?.at;
+    const from = began ? plot.valToPos(Date.parse(began) / 1000, "x", true) : bbox.left;
     const to = gap.end ? plot.valToPos(Date.parse(gap.end.at) / 1000, "x", true) : bbox.left + bbox.width;
     const [left, right] = [Math.max(from, bbox.left), Math.min(Math.max(to, from + 4 * devicePixelRatio), bbox.left + bbox.width)];
     if (right <= left) continue;

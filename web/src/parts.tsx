@@ -1,3 +1,4 @@
+import { typedMoment } from "./lib/moment";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Problem } from "./lib/api";
@@ -48,6 +49,9 @@ export function Failure({ problem, retry }: { problem: Problem; retry?: () => vo
 }
 
 export const zone = { utc: false };
+
+/** A moment that was typed for a parameter, in the zone that the page shows. */
+export const typed = (name: string, text: string) => typedMoment(name, text.trim(), zone.utc, new Date());
 
 export function clock(time: string | number | null | undefined, short = false): string {
   if (time === null || time === undefined) return "–";
@@ -150,7 +154,8 @@ export function describeGap(record: ChangeRecord): string {
   const gap = record.gap;
   if (!gap) return "";
   const differences = gap.differences === null || gap.differences === undefined ? "" : `, ${count(gap.differences)} differences`;
-  return `${gap.reason}, since ${zxid(gap.from_zxid)}${gap.to_zxid ? ` up to ${zxid(gap.to_zxid)}` : ""}${differences}`;
+  const live = gap.since ? `, capture was last live at ${clock(gap.since)}` : "";
+  return `${gap.reason}, after ${zxid(gap.from_zxid)}${gap.to_zxid ? ` up to ${zxid(gap.to_zxid)}` : ""}${live}${differences}`;
 }
 
 export function MomentLine({ moment }: { moment: Moment }) {

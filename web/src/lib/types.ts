@@ -21,7 +21,7 @@ export interface Data {
 
 export interface State { stat?: Stat | null; data?: Data | null }
 
-export interface Gap { reason: string; from_zxid: string; to_zxid?: string | null; differences?: number | null }
+export interface Gap { reason: string; from_zxid: string; to_zxid?: string | null; since?: string | null; differences?: number | null }
 
 export interface ChangeRecord {
   seq: number;
@@ -87,7 +87,7 @@ export interface Bucket {
 
 export interface GapSpan {
   root: string; reason: string; from_zxid: string; to_zxid?: string | null; differences?: number | null;
-  begin?: { seq: number; at: string } | null; end?: { seq: number; at: string } | null;
+  begin?: { seq: number; at: string } | null; since?: string | null; end?: { seq: number; at: string } | null;
 }
 
 export interface Letter { seq: number; at?: string | null; attempts: number; path?: string | null; reason?: string | null }

@@ -3,7 +3,7 @@ import { usePages } from "../hooks";
 import { address, ask, get, sourceAddress } from "../lib/api";
 import { visible } from "../lib/decode";
 import type { ChangeRecord, GapMark, List, Moment } from "../lib/types";
-import { Doubts, Failure, Field, Mark, More, Time, ValueDiff, certaintyOf, count, describeGap, isMark, preview, zxid } from "../parts";
+import { Doubts, Failure, Field, Mark, More, Time, ValueDiff, certaintyOf, count, describeGap, isMark, preview, typed, zxid } from "../parts";
 import { Problem } from "../lib/api";
 import type { ScreenProps } from "../main";
 
@@ -31,7 +31,7 @@ export function Filters({ names, where, go }: Pick<ScreenProps, "where" | "go"> 
     <form class="filters" onSubmit={(event) => {
       event.preventDefault();
       const next = { ...where.params };
-      for (const [name, value] of new FormData(event.currentTarget as HTMLFormElement)) next[name] = String(value).trim();
+      for (const [name, value] of new FormData(event.currentTarget as HTMLFormElement)) next[name] = typed(name, String(value));
       go({ params: next });
     }}>
       {shown.map(([name, label, hint]) => (
@@ -180,7 +180,7 @@ function Rows({ rows, where, go }: { rows: Row[] } & Pick<ScreenProps, "where" |
       {rows.map((row) => {
         if (row.kind === "lost") return <li key={`lost ${row.seq}`} class="mark gap">▨ {row.text}</li>;
         if (row.kind === "gap") {
-          return <li key={row.seq} class="gaprow"><span class="mark gap">▨ gap {row.gap.is_end ? "ends" : "begins"}</span> {row.gap.gap.reason} at {row.gap.root ?? "/"}, since {zxid(row.gap.gap.from_zxid)} <span class="dim">seq {count(row.seq)}</span></li>;
+          return <li key={row.seq} class="gaprow"><span class="mark gap">▨ gap {row.gap.is_end ? "ends" : "begins"}</span> ({row.gap.gap.reason}) at {row.gap.root ?? "/"}, after {zxid(row.gap.gap.from_zxid)} <span class="dim">seq {count(row.seq)}</span></li>;
         }
         const record = row.record;
         if (isMark(record)) {

@@ -2,7 +2,7 @@ import { usePages } from "../hooks";
 import { get } from "../lib/api";
 import { visible } from "../lib/decode";
 import type { DiffItem, List } from "../lib/types";
-import { Doubts, Field, Mark, MomentLine, More, ValueDiff, count } from "../parts";
+import { Doubts, Field, Mark, MomentLine, More, ValueDiff, count, typed } from "../parts";
 import type { ScreenProps } from "../main";
 
 const PAGE = 200;
@@ -25,7 +25,7 @@ export function Diff({ where, go }: ScreenProps) {
       <form class="filters" onSubmit={(event) => {
         event.preventDefault();
         const next = { ...where.params, path: "" };
-        for (const [name, value] of new FormData(event.currentTarget as HTMLFormElement)) (next as any)[name] = String(value).trim();
+        for (const [name, value] of new FormData(event.currentTarget as HTMLFormElement)) (next as any)[name] = typed(name, String(value));
         go({ params: next });
       }}>
         <Field label="Under"><input name="under" key={under} value={under} spellcheck={false} /></Field>

@@ -4,7 +4,7 @@ import { get, sourceAddress } from "../lib/api";
 import { visible } from "../lib/decode";
 import { ancestors, joined, parentOf } from "../lib/place";
 import type { ChangeRecord, Child, GapSpan, History, List, Moment, NodeAnswer } from "../lib/types";
-import { Doubts, Failure, Field, Mark, MomentLine, More, Time, Value, ValueDiff, bytes, certaintyOf, count, exists, isMark, preview, zxid } from "../parts";
+import { Doubts, Failure, Field, Mark, MomentLine, More, Time, Value, ValueDiff, bytes, certaintyOf, count, exists, isMark, preview, typed, zxid } from "../parts";
 import type { ScreenProps } from "../main";
 
 /** Ten requests a second while the slider moves. */
@@ -122,7 +122,7 @@ function Slider({ moment, gaps, at, set, step, go }: {
       <button type="button" onClick={() => go("")} aria-pressed={at === ""}>Now</button>
       <form onSubmit={(event) => {
         event.preventDefault();
-        go(String(new FormData(event.currentTarget as HTMLFormElement).get("at")).trim());
+        go(typed("at", String(new FormData(event.currentTarget as HTMLFormElement).get("at"))));
       }}>
         <input name="at" aria-label="moment as a number, zxid, time or age" placeholder="15m, 13:40, 0x…" value={at} key={at} />
       </form>

@@ -7,6 +7,8 @@ import { Failure, Time, bytes, count, zxid } from "../parts";
 import type { ScreenProps } from "../main";
 
 const EVERY_MS = 5000;
+/** The operations of the chart: gaps are hatched, and a service event repeats a change. */
+const CHANGES = "create,update,delete,acl,snapshot";
 const BUCKETS = 60;
 
 export function Overview({ where, go, restricted }: ScreenProps) {
@@ -15,7 +17,7 @@ export function Overview({ where, go, restricted }: ScreenProps) {
     restricted ? Promise.resolve(null) : ask<Status>(address("/status"), signal));
   const sources = useLoad("sources", (signal) => ask<SourceItem[]>(address("/sources"), signal));
   const activity = useLoad(`activity ${source}`, (signal) =>
-    get<List<Bucket>>(source, "activity", { from: "1h", buckets: BUCKETS }, signal));
+    get<List<Bucket>>(source, "activity", { from: "1h", op: CHANGES, buckets: BUCKETS }, signal));
   const gaps = useLoad(`gaps ${source}`, (signal) => get<List<GapSpan>>(source, "gaps", { limit: 100 }, signal));
   useEffect(() => {
     const timer = setInterval(() => {
@@ -30,6 +32,8 @@ export function Overview({ where, go, restricted }: ScreenProps) {
   const summary = status.data?.sources.find((one) => one.source === source);
   const item = sources.data?.find((one) => one.source === source);
   const state = summary?.state ?? item?.state ?? "…";
+  const oldest = summary?.journal.oldest;
+  const isYoung = oldest !== undefined && oldest !== null && Date.now() - Date.parse(oldest) < 3_600_000;
   const spans = gaps.data?.items ?? [];
   const sinks = status.data?.sinks.filter((sink) => sink.source === source) ?? [];
   return (
@@ -49,7 +53,7 @@ export function Overview({ where, go, restricted }: ScreenProps) {
         <dt>Gaps</dt><dd>{gaps.data ? `${count(spans.length)}${gaps.data.complete ? "" : " and more"}` : "…"}</dd>
       </dl>
       {(summary?.halted ?? summary?.trouble) && <p class="warning">▲ {summary?.halted ?? summary?.trouble}</p>}
-      <h2>Changes in the last hour</h2>
+      <h2>{isYoung ? "Changes since the journal began" : "Changes in the last hour"}</h2>
       {activity.error && <Failure problem={activity.error} retry={activity.reload} />}
       {activity.data && <Chart buckets={activity.data.items} gaps={spans} height={140} />}
       {activity.data?.next && <p class="empty">The budget of one question ended: the later intervals are on the screen Activity.</p>}
@@ -61,7 +65,7 @@ export function Overview({ where, go, restricted }: ScreenProps) {
           <tbody>{spans.map((span, at) => (
             <tr key={at}>
               <td><span class="mark gap"><span aria-hidden="true">▨</span> {span.reason}</span></td>
-              <td><Time at={span.begin?.at} /></td>
+              <td><Time at={span.since ?? span.begin?.at} /></td>
               <td>{span.end ? <Time at={span.end.at} /> : "open"}</td>
               <td>{span.root}</td>
               <td><code>{zxid(span.from_zxid)}–{span.to_zxid ? zxid(span.to_zxid) : ""}</code></td>
