@@ -120,28 +120,28 @@ pub enum NeighbourSearch {
 const TIME: &str = "SELECT op, zxid, zxid_kind, fidelity, stat, changed, captured, previous, path FROM record WHERE seq = ?1";
 
 /// A record of the walk.
-struct Step {
+struct WalkStep {
     time: RecordTime,
     previous: Option<Seq>,
     path: Option<i64>,
 }
 
-impl Step {
-    fn read(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<Step>> {
+impl WalkStep {
+    fn read(connection: &Connection, seq: Seq) -> rusqlite::Result<Option<WalkStep>> {
         connection
             .prepare_cached(TIME)?
-            .query_row([seq.0.cast_signed()], |row| Step::of_row(seq, row))
+            .query_row([seq.0.cast_signed()], |row| WalkStep::of_row(seq, row))
             .optional()
     }
 
-    fn of_row(seq: Seq, row: &Row<'_>) -> rusqlite::Result<Step> {
+    fn of_row(seq: Seq, row: &Row<'_>) -> rusqlite::Result<WalkStep> {
         let wrong = |column| rusqlite::Error::IntegralValueOutOfRange(column, 0);
         let op = op_of_number(row.get(0)?).ok_or_else(|| wrong(0))?;
         let zxid: Option<i64> = row.get(1)?;
         let stat: Option<StatCode> = row.get(4)?;
         let changed: Option<i64> = row.get(5)?;
         let previous: Option<i64> = row.get(7)?;
-        Ok(Step {
+        Ok(WalkStep {
             time: RecordTime {
                 seq,
                 op,
@@ -210,7 +210,8 @@ impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
                 at = Some(self.waypoint(path, (near, seq))?.unwrap_or(seq));
                 continue;
             }
-            let Some(step) = Step::read(self.connection, seq)?.filter(|step| step.path == Some(path)) else {
+            let Some(step) = WalkStep::read(self.connection, seq)?.filter(|step| step.path == Some(path))
+            else {
                 return Ok(WalkEnd::Open);
             };
             at = step.previous;
@@ -242,7 +243,7 @@ impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
         let mut rows = statement.query(range)?;
         while let Some(row) = rows.next()? {
             let seq = Seq(row.get::<_, i64>(0)?.cast_unsigned());
-            let step = Step::read(self.connection, seq)?;
+            let step = WalkStep::read(self.connection, seq)?;
             let step = step.filter(|step| step.path == Some(path) && step.counts());
             if step.is_some_and(|step| (self.side)(&step.time) == Side::After) {
                 return Ok(Some(seq));
