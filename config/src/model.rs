@@ -392,6 +392,9 @@ pub trait SourceOptions {
     /// The watched subtrees.
     fn roots(&self) -> &[ZnodePath];
 
+    /// The option or rule by which a path below a root is not captured; `None` if it is.
+    fn left_out_by(&self, path: &str) -> Option<String>;
+
     /// Whether records hold the state before the change.
     fn before(&self) -> Before;
 
@@ -415,6 +418,11 @@ impl SourceOptions for ZookeeperConfig {
 
     fn roots(&self) -> &[ZnodePath] {
         &self.roots
+    }
+
+    fn left_out_by(&self, path: &str) -> Option<String> {
+        // The method of the type itself, which has the same name.
+        ZookeeperConfig::left_out_by(self, path)
     }
 
     fn before(&self) -> Before {

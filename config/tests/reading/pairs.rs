@@ -214,6 +214,46 @@ fn a_sink_for_service_events_that_never_gets_one_is_named() {
 }
 
 #[test]
+fn a_path_pattern_of_which_a_source_leaves_everything_out_is_a_warning_with_the_option() {
+    let config = |roots: &str, exclude: &str, paths: &str| {
+        format!(
+            "[[source]]\nconnect = \"a:2181\"\nroots = [{roots}]\nexclude = [{exclude}]\n\
+             [[sink]]\ntype = \"console\"\npaths = [{paths}]\n"
+        )
+    };
+    for (exclude, paths) in [
+        ("\"/b/mix\"", "\"/b/mix/**\""),
+        ("\"/b/mix\"", "\"/b/mix\""),
+        ("\"/b/mix/**\"", "\"/b/mix/**\""),
+        ("\"/b/mix/*\"", "\"/b/mix/**\""),
+        ("\"/b/*\"", "\"/b/mix/*/state\""),
+        ("\"/b/**/tmp\"", "\"/b/*/tmp/*\""),
+        ("\"/b/x\", \"/b/y\"", "\"/b/{x,y}/**\""),
+    ] {
+        let words = ["matches nothing that is captured: source 'main' leaves it out by exclude '/b/"];
+        let text = config("\"/b\"", exclude, paths);
+        check(&text, Severity::Warning, "sink[0].paths[0]", &words);
+    }
+    let of_zookeeper = config("\"/\"", "", "\"/zookeeper/**\"");
+    let words = ["the rule that /zookeeper is ZooKeeper's own"];
+    check(&of_zookeeper, Severity::Warning, "sink[0].paths[0]", &words);
+    for (roots, exclude, paths) in [
+        ("\"/b\"", "\"/b/mix/x\"", "\"/b/mix/**\""),
+        ("\"/b\"", "\"/b/mix/*/tmp\"", "\"/b/mix/**\""),
+        ("\"/b\"", "\"/b/mix/**\"", "\"/b/mix\""),
+        ("\"/b\"", "\"/b/mix/????\"", "\"/b/mix/*\""),
+        ("\"/b\"", "\"/b/x\"", "\"/b/{x,y}/**\""),
+        ("\"/b/mix\"", "\"/b/mix/*\"", "\"/b/**\""),
+    ] {
+        assert_eq!(problems(&config(roots, exclude, paths)), [], "{exclude} {paths}");
+    }
+    // Another source of the sink captures what the first one leaves out.
+    let other = "[[source]]\nname = \"other\"\nconnect = \"b:2181\"\nroots = [\"/b\"]\n";
+    let both = format!("{other}{}", config("\"/b\"", "\"/b/mix\"", "\"/b/mix/**\""));
+    assert_eq!(problems(&both), []);
+}
+
+#[test]
 fn a_sink_that_takes_nothing_but_json_needs_sources_that_write_it() {
     let strict = "[[sink]]\ntype = \"file\"\npath = \"x.jsonl\"\nnot_json = \"reject\"\n";
     let of_source = |data: &str| format!("{strict}[[source]]\nconnect = \"a:2181\"\ndata = \"{data}\"\n");

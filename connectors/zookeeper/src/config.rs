@@ -301,6 +301,19 @@ impl ZookeeperConfig {
         }
     }
 
+    /// The option or rule by which a path is not captured although it is below a root; `None` if it is captured.
+    pub fn left_out_by(&self, path: &str) -> Option<String> {
+        if bridge_core::path::covers(RESERVED, path) {
+            return Some(format!("the rule that {RESERVED} is ZooKeeper's own"));
+        }
+        let own = self.own_area();
+        if own.covers(path) {
+            return Some(format!("the rule that {own} has the bridge's own znodes"));
+        }
+        let glob = self.exclude.iter().find(|glob| glob.takes(path))?;
+        Some(format!("exclude '{glob}'"))
+    }
+
     /// How it is proved that no transaction is missing, where transactions are read.
     pub fn proof(&self) -> HistoryProof {
         let observer = self.observer.as_ref().map(|observer| observer.proof);

@@ -2,7 +2,7 @@
 //! never writes.
 
 use bridge_core::capture::{Outcome, ReadRequest};
-use bridge_core::path::{ZnodePath, covers};
+use bridge_core::path::ZnodePath;
 use bridge_core::source::{SourceError, SourceErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Client, Error};
 
 use crate::canary::try_out;
-use crate::config::{RESERVED, ZookeeperConfig};
+use crate::config::ZookeeperConfig;
 use crate::connect::{answer_bound, connect, silent, throttled};
 use crate::convert;
 use crate::error::{Failure, of_request, words};
@@ -50,8 +50,7 @@ impl Survey {
 
     /// Whether the source captures a path that is below one of its roots.
     pub fn is_captured(&self, path: &str) -> bool {
-        let is_reserved = covers(RESERVED, path) || self.config.own_area().covers(path);
-        !is_reserved && !self.config.exclude.iter().any(|glob| glob.takes(path))
+        self.config.left_out_by(path).is_none()
     }
 
     /// Makes later reads at least as new as everything that any client has read before.
