@@ -1,10 +1,12 @@
 //! A position as people type it: a record's number, a zxid, a time, or how long ago.
 
+use std::ops::RangeInclusive;
+
 use bridge_core::amount::Span;
 use bridge_core::journal::Position;
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
-use jiff::civil::{DateTime, Time};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 /// The forms of a position, for messages.
@@ -14,6 +16,9 @@ pub const POSITION_FORMS: &str = "a record's number (1842), a zxid (0x300001a2f)
 
 /// A number that large is a Unix time and no record's number.
 const UNIX_TIME_MIN: u64 = 1_000_000_000;
+
+/// The years of a number of eight digits that is rather a date than a record's number.
+const DATED_YEARS: RangeInclusive<i16> = 1970..=2099;
 
 /// A text that is no position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,8 @@ impl BadPosition {
 /// A position in a form that [`parse_position`] reads again, whatever the time is.
 pub fn position_text(position: Position) -> String {
     match position {
+        // The leading zero says that it is no date.
+        Position::Seq(seq) if date_of_digits(&seq.to_string()).is_some() => format!("0{seq}"),
         Position::Seq(seq) => seq.to_string(),
         Position::Zxid(zxid) => zxid.to_string(),
         Position::Time(time) => time.to_string(),
@@ -61,6 +68,11 @@ fn parse_in(text: &str, now: Timestamp, local: &TimeZone) -> Result<Position, Ba
         let zxid = u64::from_str_radix(digits, 16).map_err(|error| bad(error.to_string()))?;
         return Ok(Position::Zxid(Zxid(zxid)));
     }
+    if let Some(date) = date_of_digits(text) {
+        return Err(bad(format!(
+            "it is a date or the number of a record; write {date} for the date, or 0{text} for the record"
+        )));
+    }
     if let Ok(seq) = text.parse() {
         return match seq >= UNIX_TIME_MIN {
             true => Err(bad(
@@ -78,6 +90,20 @@ fn parse_in(text: &str, now: Timestamp, local: &TimeZone) -> Result<Position, Ba
         .and_then(|now| time(text, now, local))
         .map(|time| Position::Time(Timestamp(time.as_millisecond())))
         .ok_or_else(|| bad("it has none of the known forms".to_owned()))
+}
+
+/// The date that eight digits are without separators. A leading zero makes any number that of a record.
+fn date_of_digits(text: &str) -> Option<Date> {
+    if text.len() != "20261130".len() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (year, month, day) = (
+        text[..4].parse().ok()?,
+        text[4..6].parse().ok()?,
+        text[6..].parse().ok()?,
+    );
+    let date = Date::new(year, month, day).ok()?;
+    DATED_YEARS.contains(&year).then_some(date)
 }
 
 /// RFC 3339 with any offset, a date and time without one, a date, or a time of day.
@@ -210,6 +236,35 @@ mod tests {
         ] {
             let text = position_text(position);
             assert_eq!(parse_position(&text, Timestamp(0)), Ok(position), "{text}");
+        }
+    }
+
+    #[test]
+    fn eight_digits_that_are_a_date_are_refused_with_both_ways_to_write_them() {
+        let now = Timestamp(1_795_355_000_000);
+        for (text, date) in [
+            ("20261130", "2026-11-30"),
+            ("20240229", "2024-02-29"),
+            ("19991231", "1999-12-31"),
+        ] {
+            let error = parse_position(text, now).unwrap_err().to_string();
+            let both = format!("write {date} for the date, or 0{text} for the record");
+            assert!(error.contains(&both), "{error}");
+            let seq = Position::Seq(Seq(text.parse().unwrap()));
+            assert_eq!(parse_position(&format!("0{text}"), now), Ok(seq));
+            assert_eq!(parse_position(&position_text(seq), now), Ok(seq));
+        }
+        for number in [
+            "20261131",
+            "20261301",
+            "20230229",
+            "21000101",
+            "2026113",
+            "202611301",
+        ] {
+            let seq = Position::Seq(Seq(number.parse().unwrap()));
+            assert_eq!(parse_position(number, now), Ok(seq), "{number}");
+            assert_eq!(position_text(seq), number);
         }
     }
 

@@ -6,7 +6,7 @@ use bridge_core::journal::Position;
 use bridge_core::number::{Seq, SessionId};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Timestamp};
-use bridge_query::{PathPattern, Selection, parse_position};
+use bridge_query::{JournalQuery, PathPattern, Selection, parse_position};
 
 use super::problem::Problem;
 use super::route::Route;
@@ -94,10 +94,22 @@ impl Parameters {
         })
     }
 
-    /// A moment; `None` also for `now`, which is the end of the journal.
-    pub(super) fn moment(&self, name: &str, now: Timestamp) -> Result<Option<Position>, Problem> {
+    /// A moment; `None` also for `now`, which is the end of the journal. The number of a record that exists is that of
+    /// the record, also where it could be a date: programs give what they were given.
+    pub(super) fn moment(
+        &self,
+        name: &str,
+        journal: &JournalQuery,
+        now: Timestamp,
+    ) -> Result<Option<Position>, Problem> {
         if self.text(name) == Some("now") {
             return Ok(None);
+        }
+        let number: Option<u64> = self.text(name).and_then(|text| text.parse().ok());
+        if let Some(seq) = number.map(Seq)
+            && seq <= journal.tail()?
+        {
+            return Ok(Some(Position::Seq(seq)));
         }
         self.parsed(name, |text| {
             parse_position(text, now).map_err(|error| error.to_string())

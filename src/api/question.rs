@@ -40,7 +40,7 @@ pub(super) fn moment(
     parameters: &Parameters,
     now: Timestamp,
 ) -> Result<Document, Problem> {
-    Document::json(&journal.moment(parameters.moment("at", now)?, now)?)
+    Document::json(&journal.moment(parameters.moment("at", journal, now)?, now)?)
 }
 
 pub(super) fn node(
@@ -49,7 +49,7 @@ pub(super) fn node(
     now: Timestamp,
 ) -> Result<Document, Problem> {
     let path = parameters.path("path")?;
-    let node = journal.node(&path, parameters.moment("at", now)?, now)?;
+    let node = journal.node(&path, parameters.moment("at", journal, now)?, now)?;
     let node = node.ok_or_else(|| Problem::never_seen(path.as_str()))?;
     if !parameters.switch("raw")? {
         return Document::json(&node);
@@ -70,7 +70,7 @@ pub(super) fn children(
     let path = parameters.path("path")?;
     let question = ChildrenQuestion {
         path: &path,
-        at: parameters.moment("at", now)?,
+        at: parameters.moment("at", journal, now)?,
         prefix: parameters.text("prefix").unwrap_or_default(),
         after: parameters.text("after"),
         cursor: parameters.cursor(),
@@ -95,10 +95,10 @@ pub(super) fn history(
     let before = before.map(|before| Position::Seq(Seq(before.0.saturating_sub(1))));
     let question = HistoryQuestion {
         path: &path,
-        from: parameters.moment("from", now)?,
+        from: parameters.moment("from", journal, now)?,
         to: match before {
             Some(before) => Some(before),
-            None => parameters.moment("to", now)?,
+            None => parameters.moment("to", journal, now)?,
         },
         cursor: parameters.cursor(),
         limit: parameters.limit()?,
@@ -115,8 +115,8 @@ pub(super) fn changes(
 ) -> Result<Document, Problem> {
     let (selection, filter) = parameters.selection()?;
     let question = ChangesQuestion {
-        from: parameters.moment("from", now)?,
-        to: parameters.moment("to", now)?,
+        from: parameters.moment("from", journal, now)?,
+        to: parameters.moment("to", journal, now)?,
         selection: &selection,
         filter: &filter,
         order: match parameters.text("order") {
@@ -140,7 +140,7 @@ pub(super) fn diff(
     now: Timestamp,
 ) -> Result<Document, Problem> {
     let under = parameters.path_or_top("under")?;
-    let a = match (parameters.text("a"), parameters.moment("a", now)?) {
+    let a = match (parameters.text("a"), parameters.moment("a", journal, now)?) {
         (None, _) => {
             let reason = "the parameter is missing\nhelp: give the first moment";
             return Err(Problem::bad_parameter("a", reason));
@@ -151,7 +151,7 @@ pub(super) fn diff(
     let question = DiffQuestion {
         under: &under,
         a,
-        b: parameters.moment("b", now)?,
+        b: parameters.moment("b", journal, now)?,
         cursor: parameters.cursor(),
         limit: parameters.limit()?,
     };
@@ -159,10 +159,14 @@ pub(super) fn diff(
     Document::list(&list, list.items.len())
 }
 
-fn range<'a>(parameters: &'a Parameters, now: Timestamp) -> Result<RangeQuestion<'a>, Problem> {
+fn range<'a>(
+    journal: &JournalQuery,
+    parameters: &'a Parameters,
+    now: Timestamp,
+) -> Result<RangeQuestion<'a>, Problem> {
     Ok(RangeQuestion {
-        from: parameters.moment("from", now)?,
-        to: parameters.moment("to", now)?,
+        from: parameters.moment("from", journal, now)?,
+        to: parameters.moment("to", journal, now)?,
         cursor: parameters.cursor(),
         limit: parameters.limit()?,
     })
@@ -175,7 +179,7 @@ pub(super) fn activity(
 ) -> Result<Document, Problem> {
     let (selection, filter) = parameters.selection()?;
     let question = ActivityQuestion {
-        range: range(parameters, now)?,
+        range: range(journal, parameters, now)?,
         selection: &selection,
         filter: &filter,
         buckets: parameters.count("buckets")?.unwrap_or(BUCKETS),
@@ -189,7 +193,7 @@ pub(super) fn gaps(
     parameters: &Parameters,
     now: Timestamp,
 ) -> Result<Document, Problem> {
-    let list = journal.gaps_between(&range(parameters, now)?, now)?;
+    let list = journal.gaps_between(&range(journal, parameters, now)?, now)?;
     Document::list(&list, list.items.len())
 }
 

@@ -50,6 +50,15 @@ async fn each_question_is_answered_with_its_moment() {
     assert_eq!(history["items"].as_array().unwrap().len(), 1);
     assert_eq!(history["items"][0]["record"]["after"]["data"]["value"], "one");
 
+    for (at, words) in [
+        ("20261130", "write 2026-11-30 for the date"),
+        ("1795355000", "Unix time"),
+    ] {
+        let (status, problem) = served.problem(&format!("/sources/main/moment?at={at}")).await;
+        assert_eq!(status, 400, "{problem}");
+        assert!(problem.to_string().contains(words), "{problem}");
+    }
+
     let diff = served.json("/sources/main/diff?under=/a&a=3&b=5").await;
     assert_eq!(diff["items"][0]["path"], "/a");
     assert_eq!(diff["items"][0]["kind"], "changed");
