@@ -478,6 +478,33 @@ async fn a_second_bridge_on_the_same_address_and_data_names_the_process_of_the_f
 }
 
 #[tokio::test]
+async fn a_second_bridge_on_the_same_address_with_other_data_names_the_process_that_listens() {
+    let folder = folder();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("its address").to_string();
+    let config = NO_SERVER.replace("\"off\"", &format!("\"{address}\""));
+    write(folder.path(), "zkbridge.toml", &config);
+    let check_names = |id: u32, program: &str| {
+        let (_, err) = check(folder.path(), &["run"], 3);
+        let err = err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+        assert!(
+            err.contains(&format!("process {id} (")) && err.contains(program),
+            "{err}"
+        );
+        assert!(err.contains("help: stop that process"), "{err}");
+    };
+    // A program of any kind, here the test's own.
+    check_names(std::process::id(), "command_line");
+    drop(free);
+    let other = self::folder();
+    let mut child = run_with(&other, &config).await;
+    check_names(child.id(), "zkbridge");
+    child.terminate().expect("the first runs on");
+    child.exit_code(RUN_BOUND).await.expect("it ends");
+}
+
+#[tokio::test]
 async fn a_reload_that_needs_a_restart_names_the_key_and_a_new_variable_its_remedy() {
     let folder = folder();
     let mut child = run_without_a_server(&folder).await;

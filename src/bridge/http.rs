@@ -6,6 +6,7 @@
 //! configured name, so that a web page whose name resolves to this address (DNS rebinding) is refused by the `Host`
 //! header.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::listener::{self, CLOSE_BOUND, Limits};
+use super::listening_process::listening_process;
 use super::{View, descriptors, environment};
 use crate::api::Api;
 use crate::exit::{Exit, Failure};
@@ -72,12 +74,26 @@ pub(super) async fn bind(config: &HttpConfig) -> Result<Option<TcpListener>, Fai
         return Ok(None);
     };
     let bound = TcpListener::bind(address).await;
-    bound.map(Some).map_err(|error| {
-        environment(format!(
-            "cannot listen on {address}: {error}\nhelp: choose another address with http.listen, or \"off\", or stop what \
-             listens there"
-        ))
-    })
+    bound
+        .map(Some)
+        .map_err(|error| environment(cannot_listen(address, &error)))
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let other = "choose another address with http.listen, or \"off\"";
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return format!("cannot listen on {address}: {error}\nhelp: {other}");
+    }
+    match listening_process(address) {
+        Some(process) => {
+            format!("cannot listen on {address}: {error}: {process}\nhelp: stop that process, or {other}")
+        }
+        None => format!(
+            "cannot listen on {address}: {error}\nhelp: stop the process that listens there, which \
+             'ss -ltnp \"sport = :{}\"' names to root, or {other}",
+            address.port()
+        ),
+    }
 }
 
 /// The running listener.

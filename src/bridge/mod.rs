@@ -17,6 +17,7 @@ mod descriptors;
 mod first_start;
 mod http;
 mod listener;
+mod listening_process;
 mod mask;
 mod opening;
 mod reload;
