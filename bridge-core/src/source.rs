@@ -103,6 +103,8 @@ pub enum SourceEvent {
         connection: Connection,
         /// Whether the session is the same.
         session: SessionFate,
+        /// The server at its other end, for people; `None` if it is not known or shown elsewhere.
+        server: Option<Arc<str>>,
     },
     /// Any other input of the machine.
     Input(Input),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::bridge::BOUND;
 use crate::golden;
-use crate::stage::Stage;
+use crate::stage::{Stage, zookeeper};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_shows_a_running_bridge_and_the_journal_of_a_stopped_one() {
@@ -29,6 +29,13 @@ async fn status_shows_a_running_bridge_and_the_journal_of_a_stopped_one() {
     let mut document = stage.run(&["status", "--json"]).await.json(0);
     let mut served = stage.bridge.status().await;
     assert_eq!(document["ready"], true);
+    let server = zookeeper().await.connect_string();
+    assert_eq!(document["sources"][0]["connected_to"], *server);
+    assert!(
+        stage.bridge.has_logged(&["\"connected\"", &server]),
+        "{:?}",
+        stage.bridge.log()
+    );
     for changing in [&mut document, &mut served] {
         changing["time"] = Value::Null;
     }
@@ -44,6 +51,7 @@ async fn status_shows_a_running_bridge_and_the_journal_of_a_stopped_one() {
     golden::fits(&text);
     golden::check("status-stopped.txt", &text);
     let stopped = stage.run(&["status", "--json"]).await.json(0);
+    assert_eq!(stopped["sources"][0]["connected_to"], Value::Null);
     assert_eq!(
         (&stopped["running"], &stopped["ready"]),
         (&Value::from(false), &Value::from(false))

@@ -29,6 +29,14 @@ impl CaptureState {
         self.into()
     }
 
+    /// Whether there is a connection.
+    pub fn is_connected(self) -> bool {
+        match self {
+            CaptureState::Arming | CaptureState::Walking | CaptureState::Live => true,
+            CaptureState::Detached | CaptureState::Halted => false,
+        }
+    }
+
     /// Whether a change that happens now gives an event.
     pub fn is_armed(self) -> bool {
         match self {

@@ -44,8 +44,8 @@ const FOLD_SLICES: usize = 50;
 pub enum PipelineEvent {
     /// For the connection.
     Request(AddressedRequest),
-    /// There is a connection.
-    Connected,
+    /// There is a connection, to this server where it is known.
+    Connected(Option<Arc<str>>),
     /// The version of the server, if it is known.
     Server(Option<Arc<str>>),
     /// The measures of a source that reads transactions.
@@ -142,7 +142,14 @@ impl<L: JournalWriter> Flow<L> {
                 self.events.push_back(PipelineEvent::Trouble(trouble));
                 Ok(())
             }
-            SourceEvent::Connected { connection, session } => self.connected(connection, session, now),
+            SourceEvent::Connected {
+                connection,
+                session,
+                server,
+            } => {
+                self.events.push_back(PipelineEvent::Connected(server));
+                self.connected(connection, session, now)
+            }
             SourceEvent::Input(input) => self.step(input, now),
         }
     }
@@ -154,7 +161,6 @@ impl<L: JournalWriter> Flow<L> {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.connection = connection;
-        self.events.push_back(PipelineEvent::Connected);
         self.step(Input::Connected { session }, now)
     }
 

@@ -281,8 +281,12 @@ impl Pipeline {
                         let _ = requests.send(request).await;
                     }
                 }
-                PipelineEvent::Connected => {
+                PipelineEvent::Connected(server) => {
                     self.arrivals.forget();
+                    if let Some(server) = server.as_deref() {
+                        tracing::info!(source, to = server, "connected");
+                    }
+                    self.status.connected_to = server;
                     counter!(names::SOURCE_CONNECTIONS, "source" => source.to_owned()).increment(1);
                 }
                 PipelineEvent::Server(version) => {
@@ -358,6 +362,9 @@ impl Pipeline {
         let before = self.status.state;
         if !self.status.follow(self.flow.machine(), (self.clock)()) {
             return;
+        }
+        if !self.flow.machine().state().is_connected() {
+            self.status.connected_to = None;
         }
         // A connection alone heals nothing: one that ends before its watches are armed may be followed by the next.
         if self.flow.machine().state().is_armed() {

@@ -29,6 +29,9 @@ pub struct SourceStatus {
     pub since: Timestamp,
     /// The server's version, if it is known.
     pub server: Option<Arc<str>>,
+    /// The server that it is connected to, as it is configured and with its address; `None` without a connection, and for
+    /// sources that read transactions, whose [`HistoryStatus`] has it.
+    pub connected_to: Option<Arc<str>>,
     /// Since when this connection has its watches armed, or follows a leader; null while it does not.
     pub armed_since: Option<Timestamp>,
     /// The watch epoch in use.
@@ -88,6 +91,7 @@ impl SourceStatus {
             state: CaptureState::Detached.as_str(),
             since: now,
             server: None,
+            connected_to: None,
             armed_since: None,
             epoch: None,
             reported: None,

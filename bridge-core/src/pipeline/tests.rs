@@ -95,7 +95,11 @@ impl Bench {
 
     async fn connected(&self, connection: Connection) {
         let session = SessionFate::New;
-        let report = SourceEvent::Connected { connection, session };
+        let report = SourceEvent::Connected {
+            connection,
+            session,
+            server: Some("zk1:2181 (10.0.0.1:2181)".into()),
+        };
         self.reports.send(report).await.unwrap();
     }
 
@@ -362,6 +366,19 @@ fn a_sink_that_was_switched_off_is_stored_at_once_and_a_cursor_with_what_comes_n
     assert!(!flow.is_urgent());
     let disabled = Reader::open(&file).unwrap().disabled("slow").unwrap();
     assert_eq!(disabled.unwrap().reason, "gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_names_the_server_of_a_connection_until_it_ends() {
+    let mut bench = Bench::start(None);
+    bench.connected(Connection(1)).await;
+    let server = Some("zk1:2181 (10.0.0.1:2181)");
+    bench
+        .status(|status| status.connected_to.as_deref() == server)
+        .await;
+    bench.input(Input::Disconnected).await;
+    bench.status(|status| status.connected_to.is_none()).await;
+    bench.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

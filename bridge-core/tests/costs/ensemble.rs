@@ -93,6 +93,7 @@ impl Ensemble {
         let connected = SourceEvent::Connected {
             connection: Connection(self.connections),
             session: SessionFate::New,
+            server: None,
         };
         self.play(flow, connected, counted);
     }

@@ -4,6 +4,8 @@
 //! at once wait here, with a bound: the socket is still read, because the client's own queue has no bound.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_core::capture::{Event, Input, SessionFate};
@@ -114,8 +116,23 @@ pub(crate) async fn serve(
     connection.outbox.reports.push_back(SourceEvent::Connected {
         connection: number,
         session,
+        server: connected_server(client),
     });
     connection.run(link).await
+}
+
+/// The server of a connection as it is configured, and its address where that is another text.
+fn connected_server(client: &Client) -> Option<Arc<str>> {
+    let (host, port, address) = client.connected_server()?;
+    let server = match host.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, port).to_string(),
+        Err(_) => format!("{host}:{port}"),
+    };
+    let address = address.map(|address| address.to_string());
+    Some(match address.filter(|address| *address != server) {
+        Some(address) => format!("{server} ({address})").into(),
+        None => server.into(),
+    })
 }
 
 struct Connection<'a> {

@@ -46,6 +46,10 @@ pub struct SourceSummary {
     pub since: Option<Timestamp>,
     /// The server's version, if known.
     pub server: Option<String>,
+    /// The server that it is connected to, as it is configured and with its address; null without a connection, where no
+    /// bridge runs, and for a source that reads transactions, which has it in `history.follows`.
+    #[serde(default)]
+    pub connected_to: Option<String>,
     /// When the watches were armed, or since when a leader is followed.
     pub armed_since: Option<Timestamp>,
     /// The watch epoch in use, or the last one.
@@ -272,6 +276,7 @@ impl From<&SourceStatus> for SourceSummary {
             state: status.state.to_owned(),
             since: Some(status.since),
             server: status.server.as_deref().map(str::to_owned),
+            connected_to: status.connected_to.as_deref().map(str::to_owned),
             armed_since: status.armed_since,
             epoch: status.epoch,
             reported: status.reported,

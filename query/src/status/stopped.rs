@@ -105,6 +105,7 @@ fn source_summary(source: &str, overview: &Overview) -> SourceSummary {
         state: STOPPED.to_owned(),
         since: None,
         server: overview.server.as_deref().map(str::to_owned),
+        connected_to: None,
         armed_since: None,
         epoch: Some(overview.epoch),
         reported: overview.roots.iter().map(|root| root.reported).min(),

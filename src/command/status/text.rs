@@ -73,10 +73,15 @@ fn source_lines(source: &SourceSummary, status: &BridgeStatus, style: &Style) ->
     };
     add("halted", source.halted.clone(), Tone::Bad);
     add("trouble", source.trouble.clone(), Tone::Bad);
-    let server = source
+    let version = source
         .server
         .as_ref()
         .map(|version| format!("ZooKeeper {version}"));
+    let server = match (&source.connected_to, version) {
+        (Some(at), Some(version)) => Some(format!("{at}, {version}")),
+        (Some(at), None) => Some(at.clone()),
+        (None, version) => version,
+    };
     add("server", server, Tone::Plain);
     match &source.history {
         Some(history) => {

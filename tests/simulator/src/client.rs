@@ -159,6 +159,7 @@ impl Client {
         self.outbox.push_back(SourceEvent::Connected {
             connection,
             session: fate,
+            server: None,
         });
     }
 

@@ -314,7 +314,7 @@ impl World {
         while let Some(event) = self.bridge.as_mut().and_then(|bridge| bridge.flow.next_event()) {
             if matches!(
                 event,
-                PipelineEvent::Connected | PipelineEvent::Anew(_) | PipelineEvent::Halted(_)
+                PipelineEvent::Connected(_) | PipelineEvent::Anew(_) | PipelineEvent::Halted(_)
             ) {
                 self.disturbed_ms = self.now_ms;
             }
@@ -356,7 +356,7 @@ impl World {
                 }
                 PipelineEvent::Refused(refused) => panic!("{refused}"),
                 PipelineEvent::Halted(halt) => self.halted(halt),
-                PipelineEvent::Connected
+                PipelineEvent::Connected(_)
                 | PipelineEvent::Server(_)
                 | PipelineEvent::Feed(_)
                 | PipelineEvent::Trouble(_) => {}

@@ -356,7 +356,12 @@ impl Driver {
                 *work = Work::Led { epoch };
                 let connection = self.number;
                 let session = SessionFate::New;
-                self.send(SourceEvent::Connected { connection, session }).await
+                self.send(SourceEvent::Connected {
+                    connection,
+                    session,
+                    server: None,
+                })
+                .await
             }
             Arrival::Synchronised(answer) => self.synchronised(answer, work).await,
             Arrival::Tree(file) => self.stage(file, work),

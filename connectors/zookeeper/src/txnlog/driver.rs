@@ -209,6 +209,7 @@ impl LogDriver {
         let connected = SourceEvent::Connected {
             connection: self.number,
             session: SessionFate::New,
+            server: None,
         };
         self.send(connected).await.ok()?;
         let server = version(&self.source.config).await;

@@ -72,7 +72,9 @@ async fn changes_that_a_lagging_server_catches_up_with_before_the_watches_are_ar
             .expect("a report in time")
             .unwrap();
         let request = match &report {
-            SourceEvent::Connected { connection, session } => {
+            SourceEvent::Connected {
+                connection, session, ..
+            } => {
                 assert_eq!(*session, SessionFate::New);
                 number = *connection;
                 Some(SourceRequest::Arm(vec![root.clone()]))

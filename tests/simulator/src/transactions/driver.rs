@@ -91,8 +91,11 @@ impl Driver {
             is_answered: false,
         });
         let (connection, session) = (self.connection, SessionFate::New);
-        self.channel
-            .push_back(SourceEvent::Connected { connection, session });
+        self.channel.push_back(SourceEvent::Connected {
+            connection,
+            session,
+            server: None,
+        });
     }
 
     /// The connection is gone, with all that waits.

@@ -289,7 +289,7 @@ impl TransactionWorld {
                 PipelineEvent::Held(_) => self.seen.see(Encountered::JournalHeld),
                 PipelineEvent::Halted(halt) => panic!("{halt}"),
                 PipelineEvent::Refused(refused) => panic!("{refused}"),
-                PipelineEvent::Connected
+                PipelineEvent::Connected(_)
                 | PipelineEvent::Server(_)
                 | PipelineEvent::Feed(_)
                 | PipelineEvent::Trouble(_) => {}

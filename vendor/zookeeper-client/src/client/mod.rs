@@ -16,7 +16,7 @@ use thiserror::Error;
 use tracing::instrument;
 
 pub use self::watcher::{OneshotWatcher, PersistentWatcher, StateWatcher};
-use super::session::{Depot, MarshalledRequest, Request, Session, SessionOperation, WatchReceiver};
+use super::session::{ConnectedServer, Depot, MarshalledRequest, Request, Session, SessionOperation, WatchReceiver};
 use crate::acl::{Acl, Acls, AuthUser};
 use crate::chroot::{Chroot, ChrootPath, OwnedChroot};
 use crate::endpoint::{self, IterableEndpoints};
@@ -225,6 +225,7 @@ pub struct Client {
     session_timeout: Duration,
     requester: Arc<mpsc::UnboundedSender<Request>>,
     state_watcher: StateWatcher,
+    server: ConnectedServer,
 }
 
 impl Client {
@@ -248,7 +249,21 @@ impl Client {
         requester: Arc<mpsc::UnboundedSender<Request>>,
         state_watcher: StateWatcher,
     ) -> Client {
-        Client { chroot, version, session, session_timeout: timeout, requester, state_watcher }
+        Client {
+            chroot,
+            version,
+            session,
+            session_timeout: timeout,
+            requester,
+            state_watcher,
+            server: ConnectedServer::default(),
+        }
+    }
+
+    /// zkbridge: the server of the present connection, or of the last one: host and port as they were given, and the
+    /// address.
+    pub fn connected_server(&self) -> Option<(String, u16, Option<std::net::SocketAddr>)> {
+        self.server.get()
     }
 
     fn validate_path<'a>(&'a self, path: &'a str) -> Result<ChrootPath<'a>> {
@@ -1781,11 +1796,13 @@ impl Connector {
         let mut state_watcher = StateWatcher::new(session.subscribe_state());
         // Consume all state changes so far.
         state_watcher.state();
+        let server = session.server.clone();
         asyncs::spawn(async move {
             session.serve(endpoints, conn, buf, depot, receiver).await;
         });
-        let client =
+        let mut client =
             Client::new(chroot.to_owned(), self.server_version, session_info, session_timeout, sender, state_watcher);
+        client.server = server;
         Ok(client)
     }
 

@@ -138,6 +138,15 @@ impl Connection {
         Self::Tls(stream.into())
     }
 
+    /// zkbridge: the address of the server.
+    pub fn peer_addr(&self) -> Option<std::net::SocketAddr> {
+        match self {
+            Self::Raw(stream) => stream.peer_addr().ok(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
+        }
+    }
+
     pub async fn command(mut self, cmd: &str) -> Result<String> {
         // let mut stream = BufStream::new(self);
         self.write_all(cmd.as_bytes()).await?;

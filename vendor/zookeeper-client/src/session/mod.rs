@@ -6,8 +6,9 @@ mod types;
 mod watch;
 mod xid;
 
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Weak;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
@@ -60,6 +61,20 @@ async fn yield_now() {
         std::task::Poll::Pending
     })
     .await
+}
+
+/// zkbridge: the server of the present connection, or of the last one: host and port as they were given, and the address.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectedServer(Arc<Mutex<Option<(String, u16, Option<SocketAddr>)>>>);
+
+impl ConnectedServer {
+    pub fn get(&self) -> Option<(String, u16, Option<SocketAddr>)> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    fn set(&self, host: &str, port: u16, address: Option<SocketAddr>) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((host.to_owned(), port, address));
+    }
 }
 
 /// zkbridge: the default for `Builder::with_max_frame_len`.
@@ -165,6 +180,7 @@ impl Builder {
             configured_connection_timeout: self.connection_timeout,
             max_frame_len: self.max_frame_len.unwrap_or(DEFAULT_MAX_FRAME_LEN),
             abandoned: false,
+            server: ConnectedServer::default(),
 
             last_zxid: session.last_zxid,
             last_recv: now,
@@ -203,6 +219,7 @@ pub struct Session {
     max_frame_len: usize,
     /// zkbridge: the client was dropped.
     abandoned: bool,
+    pub server: ConnectedServer,
 
     last_zxid: i64,
     last_recv: Instant,
@@ -734,6 +751,7 @@ impl Session {
             },
             Ok(conn) => {
                 debug!("succeeds in connecting to {}", endpoint);
+                self.server.set(endpoint.host, endpoint.port, conn.peer_addr());
                 conn
             },
         };
