@@ -109,6 +109,9 @@ pub trait TreeReader: Send + Sync {
     /// Reads these znodes with the names of their children; one outcome for each.
     fn read<'a>(&'a self, paths: &'a [ZnodePath]) -> BoxFuture<'a, Result<Vec<Outcome>, SourceError>>;
 
+    /// The chroot of the connect string, if it does not exist: then nothing below it does.
+    fn missing_chroot(&self) -> BoxFuture<'_, Result<Option<ZnodePath>, SourceError>>;
+
     /// Whether the source captures a path below one of its roots.
     fn is_captured(&self, path: &str) -> bool;
 }

@@ -299,6 +299,15 @@ impl Planning<'_> {
         let synced = tree.sync().await;
         synced.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
         let anchors = anchors(&*tree, place, &mut rate).await?;
+        let chroot = tree.missing_chroot().await;
+        let chroot = chroot.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+        if let Some(chroot) = chroot {
+            let message = format!(
+                "the chroot {} does not exist in ZooKeeper\nhelp: create it, or correct 'connect' of the source",
+                chroot.brief()
+            );
+            return Err(Failure::new(Exit::Runtime, message));
+        }
         let Some(anchors) = anchors else {
             let parent = place.to.parent().unwrap_or_else(ZnodePath::slash);
             let message = format!(

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use bridge_config::SourceConfig;
 use bridge_console::{Color, Style};
+use bridge_core::source::SourceError;
 use bridge_query::JournalQuery;
 use clap::Args;
 use serde_json::{Value, json};
@@ -92,7 +93,15 @@ async fn verify_source(
         eprintln!("{}: reading at most {} znodes a second …", source.name, args.rate);
     }
     let opened = source_type(&source.kind).survey().await;
-    let tree = opened.map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+    let unreachable = |error: SourceError| Failure::new(Exit::Environment, error.to_string());
+    let tree = opened.map_err(unreachable)?;
+    if let Some(chroot) = tree.missing_chroot().await.map_err(unreachable)? {
+        eprintln!(
+            "{}: the chroot {} does not exist in ZooKeeper, so no znode below it does",
+            source.name,
+            bridge_console::text::escaped(&chroot)
+        );
+    }
     let mut rate_limit = RateLimit::new(args.rate);
     let mut sum = Comparison::default();
     for root in source.kind.options().roots() {

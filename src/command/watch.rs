@@ -135,10 +135,10 @@ async fn first_trouble(
         } else {
             args.roots.join(" ")
         };
-        for root in missing_roots(config).await {
+        for missing in missing(config).await {
             eprintln!(
                 "{} does not exist yet; its create will be printed",
-                escaped(&root)
+                escaped(&missing)
             );
         }
         eprintln!("watching {roots}; Ctrl-C ends");
@@ -158,16 +158,20 @@ async fn first_trouble(
     }
 }
 
-/// The roots that do not exist: a mistyped path or chroot would otherwise only be silent. Empty if they cannot be read.
-async fn missing_roots(source: &SourceConfig) -> Vec<ZnodePath> {
+/// The chroot or the roots that do not exist: a mistyped path would otherwise only be silent. Empty if they cannot be
+/// read.
+async fn missing(source: &SourceConfig) -> Vec<String> {
     let roots = source.kind.options().roots();
     let Ok(tree) = source_type(&source.kind).survey().await else {
         return Vec::new();
     };
+    if let Ok(Some(chroot)) = tree.missing_chroot().await {
+        return vec![format!("the chroot {chroot}")];
+    }
     let outcomes = tree.read(roots).await.unwrap_or_default();
     let read = roots.iter().zip(outcomes);
     let missing = read.filter(|(_, outcome)| matches!(outcome, Outcome::Missing));
-    missing.map(|(root, _)| root.clone()).collect()
+    missing.map(|(root, _)| root.to_string()).collect()
 }
 
 /// Returns once the reader of the output is gone. Cancel safe.

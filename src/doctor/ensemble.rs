@@ -222,9 +222,16 @@ async fn look_at(
     let first = survey.read(std::slice::from_ref(root)).await?;
     match first.first() {
         Some(Outcome::Missing) | None => {
-            let message = "does not exist";
-            let remedy =
-                "nothing is needed: it is watched, and its create will be reported; or correct 'roots'";
+            let (message, option) = match survey.missing_chroot().await? {
+                Some(chroot) => (
+                    format!("does not exist, because the chroot {chroot} does not exist"),
+                    "the chroot in 'connect'",
+                ),
+                None => ("does not exist".to_owned(), "'roots'"),
+            };
+            let remedy = format!(
+                "nothing is needed: it is watched, and its create will be reported; or correct {option}"
+            );
             return Ok(vec![Line::warning(subject, &check, message, remedy)]);
         }
         Some(Outcome::Denied) => return Ok(vec![denied(subject, &check, capture)]),

@@ -157,6 +157,10 @@ impl TreeReader for Survey {
         Survey::read(self, paths).boxed()
     }
 
+    fn missing_chroot(&self) -> BoxFuture<'_, Result<Option<ZnodePath>, SourceError>> {
+        Survey::missing_chroot(self).boxed()
+    }
+
     fn is_captured(&self, path: &str) -> bool {
         Survey::is_captured(self, path)
     }
@@ -169,6 +173,10 @@ impl TreeReader for TreeWriter {
 
     fn read<'a>(&'a self, paths: &'a [ZnodePath]) -> BoxFuture<'a, Result<Vec<Outcome>, SourceError>> {
         self.survey().read(paths).boxed()
+    }
+
+    fn missing_chroot(&self) -> BoxFuture<'_, Result<Option<ZnodePath>, SourceError>> {
+        self.survey().missing_chroot().boxed()
     }
 
     fn is_captured(&self, path: &str) -> bool {

@@ -45,6 +45,8 @@ pub struct Checked {
     pub version: Option<Arc<str>>,
     /// For how long the servers keep the session without contact.
     pub session_timeout: Duration,
+    /// The chroot of the connect string, if it does not exist (yet): then no root exists.
+    pub missing_chroot: Option<ZnodePath>,
     /// Each configured root.
     pub roots: Vec<(ZnodePath, RootFound)>,
     /// The path of the canary that was written, if the source has one.
@@ -75,11 +77,17 @@ pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, Source
     let client = &connected.client;
     let bound = answer_bound(client, config);
     let mut roots = Vec::with_capacity(config.roots.len());
+    let look = async |path: &ZnodePath| {
+        let looked = timeout(bound, look_at(client, path)).await;
+        looked.unwrap_or_else(|_| Err(silent(config, &format!("a read of {path}"), bound)))
+    };
     for root in &config.roots {
-        let looked = timeout(bound, look_at(client, root)).await;
-        let found = looked.unwrap_or_else(|_| Err(silent(config, &format!("a read of {root}"), bound)))?;
-        roots.push((root.clone(), found));
+        roots.push((root.clone(), look(root).await?));
     }
+    let missing_chroot = match config.connect.chroot() {
+        Some(chroot) if look(&ZnodePath::slash()).await? == RootFound::Missing => Some(chroot.clone()),
+        _ => None,
+    };
     let has_canary = config.liveness == Liveness::Canary;
     if has_canary {
         let tried = timeout(bound, try_out(config, client)).await;
@@ -88,6 +96,7 @@ pub async fn test_connection(config: &ZookeeperConfig) -> Result<Checked, Source
     Ok(Checked {
         version: connected.version,
         session_timeout: connected.client.session_timeout(),
+        missing_chroot,
         roots,
         canary: has_canary.then(|| config.canary_path.clone()),
     })

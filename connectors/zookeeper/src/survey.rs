@@ -90,6 +90,20 @@ impl Survey {
         convert::outcomes(&reads, results).map_err(|error| self.failed("a read", &error))
     }
 
+    /// The chroot of the connect string, if it does not exist: then nothing below it does.
+    ///
+    /// # Errors
+    ///
+    /// If the session is lost, or the server refuses the request.
+    pub async fn missing_chroot(&self) -> Result<Option<ZnodePath>, SourceError> {
+        let Some(chroot) = self.config.connect.chroot() else {
+            return Ok(None);
+        };
+        let outcomes = self.read(&[ZnodePath::slash()]).await?;
+        let is_missing = outcomes.first() == Some(&Outcome::Missing);
+        Ok(is_missing.then(|| chroot.clone()))
+    }
+
     /// The number of znodes below one; `None` if it may not be read or does not exist.
     ///
     /// # Errors

@@ -181,8 +181,14 @@ fn judge(
             .filter(move |(_, found)| *found == wanted)
             .map(|(root, _)| root)
     };
-    let missing = of(RootFound::Missing)
-        .map(|root| format!("{root} does not exist yet: it is watched, and its create will be reported"));
+    // Without the chroot no root exists, and a path below it would name another znode.
+    let missing = match &checked.missing_chroot {
+        Some(chroot) => vec![format!("the chroot {chroot}")],
+        None => of(RootFound::Missing).map(ToString::to_string).collect(),
+    };
+    let missing = missing
+        .into_iter()
+        .map(|path| format!("{path} does not exist yet: it is watched, and its create will be reported"));
     let timeout = remark_on_timeout(options, checked.session_timeout);
     let mut warnings: Vec<String> = missing.chain(timeout).collect();
     let denied: Vec<String> = of(RootFound::Denied).map(ToString::to_string).collect();
@@ -334,6 +340,7 @@ mod tests {
         let checked = Checked {
             version: None,
             session_timeout: options.session_timeout.0,
+            missing_chroot: None,
             roots: vec![(ZnodePath::parse("/app").unwrap(), RootFound::Denied)],
             canary: None,
         };

@@ -29,6 +29,8 @@ pub async fn unmatched_paths(sink: &SinkConfig, config: &Config) -> Vec<PathRema
         };
         for pattern in &sink.filter.paths {
             let missing = first_missing(&*tree, &literal_prefix(pattern)).await;
+            // The check of the source names a chroot that does not exist.
+            let missing = missing.map(|found| found.filter(|(path, _)| !path.is_slash()));
             remarks.extend(missing.ok().flatten().map(|(path, near)| PathRemark {
                 message: format!(
                     "paths: '{pattern}' matches nothing in source {}: {path} does not exist",

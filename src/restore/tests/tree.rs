@@ -178,6 +178,10 @@ impl TreeReader for ModelTree {
         .boxed()
     }
 
+    fn missing_chroot(&self) -> BoxFuture<'_, Result<Option<ZnodePath>, SourceError>> {
+        async { Ok(None) }.boxed()
+    }
+
     fn is_captured(&self, _: &str) -> bool {
         true
     }
