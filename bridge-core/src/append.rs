@@ -199,6 +199,9 @@ pub enum DeletedAt {
     Bound(Zxid),
     /// It is not known.
     Unknown,
+    /// It was not deleted: its root is no longer watched. Its id is that of no delete in ZooKeeper, and the incarnation
+    /// may be listed again.
+    Unwatched,
 }
 
 /// A value as read from a server.

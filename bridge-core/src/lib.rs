@@ -9,6 +9,7 @@ pub mod capture;
 pub mod committed;
 pub mod delivery;
 pub mod derive;
+pub mod dropped_roots;
 pub mod example;
 pub mod file_path;
 mod fold;

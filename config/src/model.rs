@@ -13,7 +13,9 @@ use bridge_core::issue::ConfigIssue;
 use bridge_core::outbound::NotJson;
 use bridge_core::path::ZnodePath;
 use bridge_core::secret::Secret;
-use bridge_zookeeper::config::{CaptureMode, DataForm, HistoryProof, PathGlob, ZookeeperConfig};
+use bridge_zookeeper::config::{
+    CaptureMode, DataForm, DroppedRoots, HistoryProof, PathGlob, ZookeeperConfig,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
@@ -395,6 +397,9 @@ pub trait SourceOptions {
     /// The option or rule by which a path below a root is not captured; `None` if it is.
     fn left_out_by(&self, path: &str) -> Option<String>;
 
+    /// Whether the znodes of a root that is no longer watched get deletes.
+    fn deletes_dropped_roots(&self) -> bool;
+
     /// Whether records hold the state before the change.
     fn before(&self) -> Before;
 
@@ -423,6 +428,10 @@ impl SourceOptions for ZookeeperConfig {
     fn left_out_by(&self, path: &str) -> Option<String> {
         // The method of the type itself, which has the same name.
         ZookeeperConfig::left_out_by(self, path)
+    }
+
+    fn deletes_dropped_roots(&self) -> bool {
+        self.dropped_roots == DroppedRoots::Delete
     }
 
     fn before(&self) -> Before {

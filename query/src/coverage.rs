@@ -31,6 +31,24 @@ pub(crate) struct OpenGap {
     reason: GapReason,
 }
 
+impl OpenGap {
+    /// Whether the root is watched; otherwise its next listing ends the gap.
+    fn is_watched(&self) -> bool {
+        self.reason != GapReason::Unwatched
+    }
+
+    /// A gap after a further begin: it goes on, and is that of a root that is not watched from then on.
+    fn continued(open: Option<OpenGap>, next: Option<OpenGap>) -> Option<OpenGap> {
+        match (open, next) {
+            (Some(open), Some(next)) if !next.is_watched() => Some(OpenGap {
+                reason: next.reason,
+                ..open
+            }),
+            (open, next) => open.or(next),
+        }
+    }
+}
+
 /// The state of the records of a root at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RootCoverage {
@@ -108,8 +126,10 @@ impl RootCoverage {
             reason: gap.reason,
         });
         match mark.op {
-            Op::GapBegin => self.unfinished = self.unfinished.or(gap.filter(|_| is_before)),
+            Op::GapBegin => self.unfinished = OpenGap::continued(self.unfinished, gap.filter(|_| is_before)),
             Op::GapEnd => self.unfinished = None,
+            // The root was not watched, and begins anew.
+            Op::SnapshotEnd => self.unfinished = self.unfinished.filter(OpenGap::is_watched),
             _ => {}
         }
         if !is_before {
@@ -118,9 +138,11 @@ impl RootCoverage {
         }
         self.is_marked |= mark.op != Op::SnapshotBegin;
         match mark.op {
-            Op::GapBegin => self.gap = self.gap.or(gap),
+            Op::GapBegin => self.gap = OpenGap::continued(self.gap, gap),
             Op::GapEnd => (self.is_listed, self.gap) = (true, None),
-            Op::SnapshotEnd => self.is_listed = true,
+            Op::SnapshotEnd => {
+                (self.is_listed, self.gap) = (true, self.gap.filter(OpenGap::is_watched));
+            }
             _ => {}
         }
     }

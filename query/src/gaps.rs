@@ -32,7 +32,7 @@ pub struct GapSpan {
     pub root: ZnodePath,
     /// Its first `gap_begin`; `None` if that is before the range.
     pub begin: Option<Captured>,
-    /// Its `gap_end`; `None` while it is open.
+    /// Its `gap_end`, or the `snapshot_end` of a root that is watched again; `None` while it is open.
     pub end: Option<Captured>,
     /// The reason of its first record in the range.
     pub reason: GapReason,
@@ -141,12 +141,22 @@ const MARKS_PAGE: usize = 2_000;
 
 /// Opens, continues or closes a gap. Returns a closed one.
 fn follow_gap(record: &Record, open: &mut Vec<GapSpan>) -> Option<GapSpan> {
-    let (root, gap) = (record.root.as_ref()?, record.gap.as_ref()?);
+    let root = record.root.as_ref()?;
     let here = Captured {
         seq: record.seq,
         at: record.time.captured,
     };
     let known = open.iter().position(|span| span.root == *root);
+    // The listing of a root that was not watched for a while ends its gap.
+    if record.op == Op::SnapshotEnd {
+        let at = known.filter(|at| open[*at].reason == GapReason::Unwatched)?;
+        return Some(GapSpan {
+            end: Some(here),
+            to_zxid: record.zxid,
+            ..open.remove(at)
+        });
+    }
+    let gap = record.gap.as_ref()?;
     if record.op == Op::GapEnd {
         let span = known.map_or_else(|| span(root, gap, None), |at| open.remove(at));
         return Some(GapSpan {
@@ -156,8 +166,10 @@ fn follow_gap(record: &Record, open: &mut Vec<GapSpan>) -> Option<GapSpan> {
             ..span
         });
     }
-    if known.is_none() {
-        open.push(span(root, gap, Some(here)));
+    match known {
+        None => open.push(span(root, gap, Some(here))),
+        Some(at) if gap.reason == GapReason::Unwatched => open[at].reason = gap.reason,
+        Some(_) => {}
     }
     None
 }

@@ -10,9 +10,14 @@ use std::sync::Arc;
 use bridge_config::{Config, SourceConfig};
 use bridge_core::delivery::{SinkStatus, Workers};
 use bridge_core::derive::Derivation;
+use bridge_core::dropped_roots::delete_dropped_root;
 use bridge_core::folder::folder_of;
-use bridge_core::journal::{Journal, JournalError, JournalOptions, Reader, in_use_by_another};
+use bridge_core::image_txn::ImageTxn as _;
+use bridge_core::journal::{
+    Journal, JournalError, JournalErrorKind, JournalOptions, Reader, in_use_by_another,
+};
 use bridge_core::machine::SourceMachine;
+use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::{Pipeline, PipelineSetup, SourceStatus};
 use bridge_core::record::Masking;
 use bridge_core::scope::Scope;
@@ -164,7 +169,7 @@ impl PreparedSource {
         for change in changes {
             change.apply(&mut journal).map_err(journal_failure)?;
         }
-        log_dropped_roots(source, &self.file, &self.scope)?;
+        leave_dropped_roots(source, &mut journal, &self.file, &self.scope)?;
         let sinks = self.sinks.into_iter();
         let sinks = sinks.map(|sink| sink.enter(&source.name, &mut journal));
         Ok(OpenedSource {
@@ -346,16 +351,64 @@ impl RunningPipeline {
 }
 
 /// Logs the roots that the journal knows and the configuration no longer names. Their znodes stay in the history and in
-/// the image, and are part of no snapshot.
-fn log_dropped_roots(source: &SourceConfig, file: &Path, scope: &Scope) -> Result<(), Failure> {
+/// the image, and are part of no snapshot; or they get deletes, if the source is configured so.
+fn leave_dropped_roots(
+    source: &SourceConfig,
+    journal: &mut Journal,
+    file: &Path,
+    scope: &Scope,
+) -> Result<(), Failure> {
     let mut reader = Reader::open(file).map_err(journal_failure)?;
     let known = reader.overview().map_err(journal_failure)?.roots;
+    drop(reader);
     for root in known.iter().filter(|known| !scope.roots().contains(&known.path)) {
+        if source.kind.options().deletes_dropped_roots() {
+            delete_znodes_of(source, journal, &root.path, scope)?;
+            continue;
+        }
         tracing::warn!(
             source = &*source.name,
             root = root.path.as_str(),
             "a root is no longer watched: its znodes stay in the history, are part of no snapshot, and get no deletes"
         );
+    }
+    Ok(())
+}
+
+fn delete_znodes_of(
+    source: &SourceConfig,
+    journal: &mut Journal,
+    root: &ZnodePath,
+    scope: &Scope,
+) -> Result<(), Failure> {
+    // Another root has its znodes now, or they got their deletes at an earlier start.
+    let is_watched = scope.roots().iter().any(|watched| watched.covers(root));
+    let progress = journal.progress(root).map_err(journal_failure)?;
+    if is_watched || !progress.listed && progress.run.is_none() {
+        return Ok(());
+    }
+    let (source, root_text) = (&*source.name, root.as_str());
+    tracing::warn!(
+        source,
+        root = root_text,
+        "a root is no longer watched: its znodes get deletes, as dropped_roots = \"delete\""
+    );
+    match delete_dropped_root(journal, root, scope.roots(), wall_clock()()) {
+        Ok(deletes) => tracing::info!(
+            source,
+            root = root_text,
+            deletes,
+            "the znodes of the root got deletes"
+        ),
+        // The rest waits for the next start: a journal that is full is no reason not to capture.
+        Err(error) if error.kind == JournalErrorKind::Full => tracing::error!(
+            source,
+            root = root_text,
+            error = error.to_string(),
+            help = "let the sinks move on or raise max_size, then reload with a change of the source, or restart",
+            "not all znodes of the root got deletes"
+        ),
+        Err(error) => return Err(journal_failure(error)),
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use bridge_servers::{eventually, real_servers};
+use bridge_servers::{Child, eventually, real_servers};
 use serde_json::Value;
 use zookeeper_client::{Acls, CreateMode};
 
@@ -88,6 +88,121 @@ async fn a_snapshot_holds_no_dropped_root_and_nothing_that_was_excluded_later() 
     stage.run(&["reload"]).await.ended(0);
     let (paths, nodes) = snapshot(&stage, "fresh", &stage.root, 0).await;
     assert_eq!((&paths, nodes), (&expected, 2));
+    stage.bridge.terminate().await;
+}
+
+/// The paths of the deletes that a sink got, in order.
+fn deletes(stage: &Stage, sink: &str) -> Vec<String> {
+    let records = records(stage, sink).into_iter();
+    let deletes = records.filter(|record| record["op"] == "delete");
+    deletes
+        .map(|record| record["path"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_root_gets_deletes_by_choice_also_after_a_kill_in_the_midst_and_a_listing_when_it_is_back()
+{
+    real_servers!("deletes for a dropped root");
+    const ZNODES: usize = 10_000;
+    let mut stage = Stage::set("dropped").await;
+    let connect = zookeeper().await.connect_string();
+    let gone = format!("{}-gone", stage.root);
+    let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    stage
+        .client
+        .create(&stage.path("kept"), b"value", &options)
+        .await
+        .unwrap();
+    stage.client.create(&gone, b"", &options).await.unwrap();
+    for batch in 0..ZNODES / 500 {
+        let mut writer = stage.client.new_multi_writer();
+        for at in 0..500 {
+            let path = format!("{gone}/n{:05}", batch * 500 + at);
+            writer.add_create(&path, b"value", &options).unwrap();
+        }
+        writer.commit().await.unwrap();
+    }
+    let sink = "[[sink]]\nname = \"audit\"\ntype = \"file\"\npath = \"audit.jsonl\"\n";
+    let source = |roots: &str| {
+        format!("[[source]]\nconnect = \"{connect}\"\nroots = [{roots}]\ndropped_roots = \"delete\"\n{sink}")
+    };
+    let both = format!("\"{}\", \"{gone}\"", stage.root);
+    let kept = format!("\"{}\"", stage.root);
+    stage.bridge.configure(&source(&both));
+    stage.bridge.start_ready().await;
+    stage.bridge.at_rest().await;
+    stage.bridge.terminate().await;
+    assert_eq!(deletes(&stage, "audit"), [""; 0]);
+
+    // Killed while the deletes are journalled: after some batches, and before the last.
+    stage.bridge.configure(&source(&kept));
+    let log = stage.bridge.folder().join("data/main.journal-wal");
+    let length = || std::fs::metadata(&log).map_or(0, |metadata| metadata.len());
+    let tail = async |stage: &Stage| {
+        let status = stage.run(&["status", "--json"]).await.json(0);
+        status["sources"][0]["journal"]["tail"].as_u64().unwrap() as usize
+    };
+    let listed = tail(&stage).await;
+    let before = length();
+    let mut child = Child::start(&stage.bridge.command(&["run"])).unwrap();
+    let begun = eventually("the first batch of deletes", BOUND, || async {
+        length() > before + (64 << 10)
+    });
+    begun.await.unwrap();
+    child.kill().await.unwrap();
+    let journalled = tail(&stage).await - listed;
+    assert!(
+        (1..ZNODES).contains(&journalled),
+        "{journalled} of {ZNODES} before the kill"
+    );
+    stage.bridge.start_ready().await;
+    stage.bridge.at_rest().await;
+
+    let got = deletes(&stage, "audit");
+    let paths: BTreeSet<&str> = got.iter().map(String::as_str).collect();
+    assert_eq!(
+        (paths.len(), got.last()),
+        (ZNODES + 1, Some(&gone)),
+        "each once, the parent at the end"
+    );
+    assert!(
+        paths.iter().all(|path| path.starts_with(&*gone)),
+        "nothing of the other root"
+    );
+    let gaps: Vec<Value> = records(&stage, "audit");
+    let reasons = gaps
+        .iter()
+        .filter(|record| record["op"] == "gap_begin" && record["root"] == *gone);
+    let reasons: Vec<&Value> = reasons.map(|record| &record["gap"]["reason"]).collect();
+    assert!(reasons.len() == 1 || reasons.len() == 2, "{reasons:?}");
+    assert!(reasons.iter().all(|reason| *reason == "unwatched"), "{reasons:?}");
+    let answer = stage.run(&["cat", &format!("{gone}/n00001")]).await;
+    assert_eq!(answer.code, 1, "nobody knows: {}{}", answer.out, answer.err);
+    stage.bridge.terminate().await;
+    stage.bridge.start_ready().await;
+    stage.bridge.at_rest().await;
+    assert_eq!(
+        deletes(&stage, "audit").len(),
+        got.len(),
+        "a further start deletes nothing"
+    );
+
+    // Watched again, it begins with a listing.
+    let until = records(&stage, "audit").len();
+    stage.bridge.configure(&source(&both));
+    stage.run(&["reload"]).await.ended(0);
+    let (listed, nodes) = snapshot(&stage, "audit", &gone, until).await;
+    assert_eq!((listed.len(), nodes), (ZNODES + 1, ZNODES as u64 + 1));
+    stage.bridge.ready().await;
+    let answer = stage.run(&["cat", &format!("{gone}/n00001")]).await;
+    assert_eq!(
+        (answer.code, answer.out.trim_end()),
+        (0, "value"),
+        "{}",
+        answer.err
+    );
+    stage.run(&["journal", "check"]).await.ended(0);
     stage.bridge.terminate().await;
 }
 

@@ -282,7 +282,7 @@ impl Follow {
         if context.in_bracket(root) {
             let older_than = match at {
                 DeletedAt::Bound(bound) | DeletedAt::Exact(bound) => Some(bound),
-                DeletedAt::Unknown => None,
+                DeletedAt::Unknown | DeletedAt::Unwatched => None,
             };
             return context.purge(root, path, older_than, at);
         }

@@ -417,7 +417,7 @@ impl Drafting<'_> {
         let (zxid, kind) = match at {
             DeletedAt::Exact(zxid) => (Some(zxid), ZxidKind::Exact),
             DeletedAt::Bound(zxid) => (Some(zxid), ZxidKind::UpperBound),
-            DeletedAt::Unknown => (None, ZxidKind::Unknown),
+            DeletedAt::Unknown | DeletedAt::Unwatched => (None, ZxidKind::Unknown),
         };
         if let DeletedAt::Exact(zxid) = at {
             self.assert_above(zxid);
@@ -426,6 +426,10 @@ impl Drafting<'_> {
         self.stored.zxid_kind = kind;
         self.stored.ephemeral = self.place.life.ephemeral();
         match self.place.life.node() {
+            Some(node) if at == DeletedAt::Unwatched => self.named(Identity::DeleteUnwatched {
+                czxid: node.czxid,
+                seq: self.ctx.seq,
+            }),
             Some(node) => self.named(Identity::Delete { czxid: node.czxid }),
             None => self.named(Identity::DeleteUnseen {
                 bound: zxid,
@@ -438,9 +442,12 @@ impl Drafting<'_> {
         }
         self.stored.retired = self.place.value;
         let exact = zxid.filter(|_| kind == ZxidKind::Exact);
-        self.place.life = Life::Gone {
-            floor: exact.map_or(self.newest_known(), |zxid| zxid.max(self.newest_known())),
+        let floor = match at {
+            // The same incarnation may be listed again.
+            DeletedAt::Unwatched => Zxid::ZERO,
+            _ => exact.map_or(self.newest_known(), |zxid| zxid.max(self.newest_known())),
         };
+        self.place.life = Life::Gone { floor };
         self.place.value = None;
     }
 

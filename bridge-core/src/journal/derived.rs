@@ -199,11 +199,15 @@ impl Observation {
                 )
             }
             ChangeKind::CreatedUnread { czxid, .. } => (*czxid, SessionId::NONE, Some(*czxid), true, None),
+            // It shows nothing about the znode.
+            ChangeKind::Deleted {
+                at: DeletedAt::Unwatched,
+            } => return None,
             ChangeKind::Deleted { at } => {
                 let (zxid, is_exact) = match at {
                     DeletedAt::Exact(zxid) => (Some(*zxid), true),
                     DeletedAt::Bound(zxid) => (Some(*zxid), false),
-                    DeletedAt::Unknown => (None, false),
+                    DeletedAt::Unknown | DeletedAt::Unwatched => (None, false),
                 };
                 (before?.czxid, owner_before, zxid, is_exact, None)
             }

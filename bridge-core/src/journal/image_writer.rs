@@ -20,7 +20,7 @@ use crate::derive::DerivationMark;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq};
 use crate::path::ZnodePath;
-use crate::record::Stat;
+use crate::record::{GapReason, Stat};
 
 /// The key in `meta` of the last record that the image has applied.
 const APPLIED: &str = "applied";
@@ -126,6 +126,11 @@ impl Journal {
 /// The mark that a record is for a derivation, with its root.
 fn derivation_mark(entry: &Append) -> Option<(DerivationMark, Option<ZnodePath>)> {
     let mark = match entry.word {
+        // Nothing becomes known of a root that is not watched until it is listed again.
+        RecordKind::GapBegin {
+            reason: GapReason::Unwatched,
+            ..
+        } => return None,
         RecordKind::GapBegin { .. } => DerivationMark::GapBegin,
         RecordKind::GapEnd { .. } => DerivationMark::GapEnd,
         RecordKind::RunBegin { .. } => DerivationMark::ListingBegin,

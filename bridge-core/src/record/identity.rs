@@ -39,6 +39,13 @@ pub enum Identity<'a> {
         /// Of the incarnation.
         czxid: Zxid,
     },
+    /// A delete of an incarnation whose root is no longer watched.
+    DeleteUnwatched {
+        /// Of the incarnation.
+        czxid: Zxid,
+        /// Names the record: the incarnation may be watched and left again.
+        seq: Seq,
+    },
     /// The delete of an incarnation whose czxid was never read.
     DeleteUnseen {
         /// The zxid bound, where there is one.
@@ -123,7 +130,9 @@ impl Identity<'_> {
                 push_hex(to, bound.0);
                 Ok(())
             }
-            Identity::DeleteUnseen { bound: None, seq } | Identity::Heartbeat { seq } => {
+            Identity::DeleteUnwatched { seq, .. }
+            | Identity::DeleteUnseen { bound: None, seq }
+            | Identity::Heartbeat { seq } => {
                 write!(to, "\n{seq}")
             }
             Identity::Acl { aversion, .. } => write!(to, "\n{aversion}"),
@@ -148,6 +157,7 @@ impl Identity<'_> {
             Identity::Create { czxid, .. }
             | Identity::Update { czxid, .. }
             | Identity::Delete { czxid }
+            | Identity::DeleteUnwatched { czxid, .. }
             | Identity::Acl { czxid, .. }
             | Identity::Snapshot { czxid, .. } => Some(czxid),
             Identity::DeleteUnseen { .. }
@@ -161,7 +171,9 @@ impl Identity<'_> {
         match self {
             Identity::Create { .. } => Op::Create,
             Identity::Update { .. } => Op::Update,
-            Identity::Delete { .. } | Identity::DeleteUnseen { .. } => Op::Delete,
+            Identity::Delete { .. } | Identity::DeleteUnwatched { .. } | Identity::DeleteUnseen { .. } => {
+                Op::Delete
+            }
             Identity::Acl { .. } => Op::Acl,
             Identity::Snapshot { .. } => Op::Snapshot,
             Identity::RunMark { op, .. } | Identity::GapMark { op, .. } => op,

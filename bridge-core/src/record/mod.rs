@@ -373,6 +373,8 @@ pub enum GapReason {
     Unproved,
     /// `capture` was changed.
     Mode,
+    /// The root is no longer watched. No `gap_end` follows; a listing does if it is watched again.
+    Unwatched,
 }
 
 impl GapReason {

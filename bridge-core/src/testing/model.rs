@@ -245,9 +245,13 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
             (record.zxid, record.zxid_kind) = match at {
                 DeletedAt::Exact(zxid) => (Some(zxid), ZxidKind::Exact),
                 DeletedAt::Bound(zxid) => (Some(zxid), ZxidKind::UpperBound),
-                DeletedAt::Unknown => (None, ZxidKind::Unknown),
+                DeletedAt::Unknown | DeletedAt::Unwatched => (None, ZxidKind::Unknown),
             };
             let identity = match old {
+                Some(old) if at == DeletedAt::Unwatched => Identity::DeleteUnwatched {
+                    czxid: old.czxid,
+                    seq: record.seq,
+                },
                 Some(old) => Identity::Delete { czxid: old.czxid },
                 None => Identity::DeleteUnseen {
                     bound: record.zxid,

@@ -5,6 +5,7 @@
 mod auth;
 mod capture;
 mod connect;
+mod dropped_roots;
 mod exclude;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::who::WhoOptions;
 pub use auth::{Auth, AuthScheme, Auths, Credentials, SaslMechanism};
 pub use capture::{CaptureMode, HistoryProof};
 pub use connect::{BadConnect, Connect, Server};
+pub use dropped_roots::DroppedRoots;
 pub use exclude::{BadGlob, PathGlob};
 
 /// ZooKeeper's own znodes.
@@ -62,6 +64,9 @@ pub struct ZookeeperConfig {
     /// The watched subtrees; none may cover another. `/zookeeper` is always left out.
     #[serde(default = "default_roots")]
     pub roots: Vec<ZnodePath>,
+    /// The records about znodes of a root that is no longer among `roots`.
+    #[serde(default)]
+    pub dropped_roots: DroppedRoots,
     /// Globs of paths left out, each with its descendants: `*` within one name, `**` across names.
     #[serde(default)]
     pub exclude: Vec<PathGlob>,
@@ -247,6 +252,7 @@ impl ZookeeperConfig {
             connect,
             capture: CaptureMode::default(),
             roots: default_roots(),
+            dropped_roots: DroppedRoots::default(),
             exclude: Vec::new(),
             session_timeout: default_session_timeout(),
             snapshot: Snapshot::default(),

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_core::append::{Append, RecordKind};
+use bridge_core::append::{Append, ChangeKind, DeletedAt, RecordKind};
+use bridge_core::journal::{Position, RootProgress};
 use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{GapReason, Op, Record, Timestamp};
+use bridge_core::record::{Fidelity, GapReason, Op, Record, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use uuid::Uuid;
 
-use super::scratch::{Scratch, created, deleted, path, time_of, updated_over};
+use super::scratch::{Scratch, change, created, deleted, path, time_of, updated_over};
 use crate::{
     ActivityCounts, ActivityKey, Captured, Doubt, GapScan, GapSpan, Grouping, JournalQuery, PAGE_MAX, Range,
     Selection,
@@ -392,4 +394,76 @@ fn a_gap_whose_begin_is_before_the_range_has_none() {
         differences: Some(3),
     };
     assert_eq!((page.closed, page.left.open), (vec![expected], vec![]));
+}
+
+#[test]
+fn a_root_that_is_not_watched_is_in_a_gap_until_the_listing_with_which_it_is_watched_again() {
+    let run = Uuid::from_u128(7);
+    let begun = |zxid, reason| {
+        control(
+            "/a",
+            zxid,
+            RecordKind::GapBegin {
+                epoch: Epoch(zxid),
+                from_zxid: Zxid(1),
+                reason,
+            },
+        )
+    };
+    let unwatched = ChangeKind::Deleted {
+        at: DeletedAt::Unwatched,
+    };
+    let mut left = change("/a/n", 4, unwatched);
+    if let RecordKind::Change(left) = &mut left.word {
+        left.fidelity = Fidelity::Reconciled;
+    }
+    let end = RecordKind::RunEnd {
+        run,
+        index: 1,
+        nodes: 0,
+        unreadable: 0,
+        zxid: Some(Zxid(6)),
+        is_exact: false,
+    };
+    // Its bridge was stopped while another gap was open.
+    let scratch = Scratch::with([
+        created("/a/n", 1, "x"),
+        begun(2, GapReason::Disconnected),
+        begun(3, GapReason::Unwatched),
+        left,
+        control("/a", 5, RecordKind::RunBegin { run }),
+        control("/a", 6, end),
+        created("/a/m", 7, "y"),
+    ]);
+    let query = scratch.query();
+
+    let gaps = |until: u64| {
+        let range = Range {
+            after: Seq::ZERO,
+            until: Seq(until),
+        };
+        let page = query.gaps(range.into(), PAGE_MAX).unwrap();
+        (page.closed, page.left.open)
+    };
+    let (closed, open) = gaps(5);
+    assert_eq!((closed.len(), open[0].reason), (0, GapReason::Unwatched));
+    let (closed, open) = gaps(7);
+    assert_eq!(open, []);
+    let [gap] = &closed[..] else { panic!("{closed:?}") };
+    let seqs = (gap.begin.map(|begin| begin.seq), gap.end.map(|end| end.seq));
+    assert_eq!(seqs, (Some(Seq(2)), Some(Seq(6))));
+    assert_eq!((gap.reason, gap.to_zxid), (GapReason::Unwatched, Some(Zxid(6))));
+
+    let root = RootProgress {
+        path: path("/a"),
+        reported: Zxid(7),
+        is_listed: true,
+    };
+    let is_complete = |seq: u64| {
+        let at = Position::Seq(Seq(seq));
+        let coverage = query.coverage(std::slice::from_ref(&root), at, true).unwrap();
+        coverage.is_complete(&path("/a/n"))
+    };
+    let complete: Vec<u64> = (1..=7).filter(|seq| is_complete(*seq)).collect();
+    assert_eq!(complete, [1, 6, 7]);
 }

@@ -4,6 +4,7 @@ mod backup;
 mod beside;
 mod costs;
 mod crash;
+mod dropped_roots;
 mod ended;
 mod facts;
 mod folding;

@@ -45,6 +45,7 @@ impl Judge {
         let bound = match at {
             DeletedAt::Exact(bound) | DeletedAt::Bound(bound) => bound,
             DeletedAt::Unknown => Zxid(u64::MAX),
+            DeletedAt::Unwatched => panic!("{change:?}: no root is dropped"),
         };
         let path = &change.path;
         let deletes = self.lives.unread.entry(path.clone()).or_default();

@@ -245,7 +245,7 @@ fn exact_zxid(change: &Change) -> Option<Zxid> {
             at: DeletedAt::Exact(zxid) | DeletedAt::Bound(zxid),
         } => Some(*zxid),
         ChangeKind::Deleted {
-            at: DeletedAt::Unknown,
+            at: DeletedAt::Unknown | DeletedAt::Unwatched,
         }
         | ChangeKind::AclChanged { .. }
         | ChangeKind::Restated { .. }

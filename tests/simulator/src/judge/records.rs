@@ -140,6 +140,7 @@ impl Judge {
                 }
             }
             DeletedAt::Unknown => {}
+            DeletedAt::Unwatched => panic!("{change:?}: no root is dropped"),
         }
     }
 }
