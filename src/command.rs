@@ -35,6 +35,7 @@ pub mod status;
 pub mod tail;
 pub mod template;
 pub mod tree;
+mod tree_preview;
 pub mod ui;
 pub mod verify;
 pub mod watch;

@@ -12,7 +12,8 @@ use bridge_webhook::{Preset, PresetMessages};
 use clap::Args;
 
 use super::argument::word_of;
-use super::print;
+use super::{print, tree_preview};
+use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 
 const EXAMPLES: &str = "\
@@ -23,13 +24,24 @@ Examples:
   zkbridge template body.j2 --record records.jsonl
   zkbridge tail --op service --json | zkbridge template body.j2 --record -
   zkbridge template --preset slack --service      the messages of a preset
+  zkbridge template --sink upstream               the file of a render sink
+  zkbridge template new.j2 --sink upstream        the same by a new template
+  zkbridge template new.j2 --tree znodes.json     over znodes of a file
 
 The same text is the 'body' of a sink. Each value is written as JSON, unless
 --content-type names another media type. A record whose result is empty sends
 nothing. docs/messages.md has the variables.
 
-Exit codes: 0 every record has a result, 1 one has none, 2 it is no template
-or a file cannot be read";
+With --sink or --tree it is the 'template' of a render sink, see
+docs/sinks/render.md. The znodes of --sink are those in the journal, with or
+without a running bridge; those of --tree are an object of paths and values,
+such as {\"/a\": \"1\"}. Nothing is written, checked or reloaded.
+
+Exit codes: 0 every record has a result, 1 one has none or the file stays as it
+is, 2 it is no template or a file cannot be read, 3 there is no journal";
+
+/// The media type of a file that a render sink writes, unless another one is given.
+pub(super) const TEXT_MEDIA_TYPE: &str = "text/plain";
 
 /// The most bytes of a template or of records that are read.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
@@ -41,10 +53,19 @@ pub struct TemplateArgs {
     /// File of the template
     #[arg(
         value_name = "FILE",
-        required_unless_present = "preset",
+        required_unless_present_any = ["preset", "sink"],
         conflicts_with = "preset"
     )]
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) config: ConfigFlag,
+    /// Show the file of this render sink over the znodes in the journal
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["preset", "record", "service", "only", "content_type"])]
+    pub(super) sink: Option<String>,
+    /// Show a file over these znodes, a JSON object of paths and values; - reads
+    /// standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "record", "service", "only"])]
+    pub(super) tree: Option<PathBuf>,
     /// Show the messages of a preset
     #[arg(long, value_name = "NAME", value_parser = word_of(Preset::ALL, Preset::as_str))]
     preset: Option<Preset>,
@@ -57,9 +78,10 @@ pub struct TemplateArgs {
     /// Use the example of this op or this type of event only
     #[arg(long, value_name = "NAME", conflicts_with = "record")]
     only: Option<String>,
-    /// Media type of the body; in JSON values are written as JSON
-    #[arg(long, value_name = "TYPE", default_value = JSON_MEDIA_TYPE, conflicts_with = "preset")]
-    content_type: String,
+    /// Media type of the body; in JSON values are written as JSON [default:
+    /// application/json, with --tree text/plain]
+    #[arg(long, value_name = "TYPE", conflicts_with = "preset")]
+    pub(super) content_type: Option<String>,
 }
 
 /// A template of the user's own, compiled once for changes and once for service events.
@@ -116,10 +138,13 @@ enum Renderer {
 
 /// Runs the command.
 pub fn run(args: &TemplateArgs) -> Result<(), Failure> {
+    if args.sink.is_some() || args.tree.is_some() {
+        return tree_preview::run(args);
+    }
     let renderer = match (&args.file, args.preset) {
         (_, Some(preset)) => Renderer::Preset(PresetMessages::of_nobody(preset)),
         (Some(file), None) => {
-            let form = TemplateForm::of_media_type(&args.content_type);
+            let form = TemplateForm::of_media_type(args.content_type.as_deref().unwrap_or(JSON_MEDIA_TYPE));
             Renderer::Own(Box::new(OwnTemplate::parse(&read(file)?, form)))
         }
         (None, None) => return Err(refused("neither a template nor a preset is given".to_owned())),
@@ -247,7 +272,7 @@ fn record_of(line: usize, text: &str) -> Result<ExampleRecord, Failure> {
 }
 
 /// The text of a file, or of standard input for `-`.
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let failed = |error: std::io::Error| refused(format!("{} cannot be read: {error}", path.display()));
     let mut text = String::new();
     let bytes = match path == Path::new("-") {
@@ -268,6 +293,6 @@ fn read(path: &Path) -> Result<String, Failure> {
     }
 }
 
-fn refused(message: String) -> Failure {
+pub(super) fn refused(message: String) -> Failure {
     Failure::new(Exit::Configuration, message)
 }

@@ -237,3 +237,75 @@ async fn after_random_writes_and_kills_the_program_has_read_the_tree_as_a_client
     scenario.has_loaded(&expected).await;
     scenario.bridge.terminate().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_can_be_seen_before_it_is_written_by_its_own_and_by_a_new_template_and_for_other_znodes() {
+    real_servers!("the preview of a rendered file");
+    let mut scenario = Scenario::open("rendered-preview", "").await;
+    scenario.writer.create(&scenario.at("a"), "1").await;
+    scenario.bridge.start_ready().await;
+    scenario.has_loaded("a=1\n").await;
+    let preview = |words: &[&str]| {
+        let args = [&["template"], words].concat();
+        let ran = scenario.bridge.command(&args).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (ran.status.code().unwrap(), text(&ran.stdout), text(&ran.stderr))
+    };
+    let shows = |words: &[&str], expected: &str| {
+        let (code, out, err) = preview(words);
+        assert_eq!((code, out.as_str()), (0, expected), "{words:?}: {err}");
+    };
+    shows(&["--sink", "conf"], "a=1\n");
+    let written = fs::metadata(scenario.file("app.conf"))
+        .unwrap()
+        .modified()
+        .unwrap();
+
+    // A template that is tried before it is the sink's, and a tree that is tried before it exists.
+    let new = "{% for znode in nodes %}\n{{ znode.path }} {{ znode.size }}\n{% endfor %}\n";
+    fs::write(scenario.file("new.j2"), new).unwrap();
+    let of_journal = format!("{0} 0\n{0}/a 1\n", scenario.root);
+    shows(&["new.j2", "--sink", "conf"], &of_journal);
+    let znodes = format!(r#"{{"{0}/b/c": "xyz", "{0}/a!": {{"port": 1}}}}"#, scenario.root);
+    fs::write(scenario.file("znodes.json"), znodes).unwrap();
+    shows(
+        &["--sink", "conf", "--tree", "znodes.json"],
+        "a!={\"port\":1}\nb=\n",
+    );
+    let free = r#"{"/up": "", "/up/a": "7"}"#;
+    fs::write(scenario.file("free.json"), free).unwrap();
+    shows(&["new.j2", "--tree", "free.json"], "/up 0\n/up/a 1\n");
+
+    let refuses = |words: &[&str], code: i32, part: &str| {
+        let (ended, out, err) = preview(words);
+        assert_eq!((ended, out.as_str()), (code, ""), "{words:?}: {err}");
+        assert!(err.contains(part), "{words:?}: {err}");
+    };
+    refuses(&["--sink", "none"], 2, "no sink has the name 'none'");
+    refuses(&["--sink", "conf", "--tree", "free.json"], 2, "/up is not below");
+    fs::write(scenario.file("evil.json"), r#"{"/up": "", "/up/a": "7\n}"}"#).unwrap();
+    fs::write(scenario.file("lines.j2"), LINES).unwrap();
+    refuses(&["lines.j2", "--tree", "evil.json"], 1, "multiline");
+    fs::write(scenario.file("bad.json"), "[1]").unwrap();
+    refuses(
+        &["lines.j2", "--tree", "bad.json"],
+        2,
+        "an object of paths and values",
+    );
+
+    // Without a bridge it is the state that the journal has.
+    scenario.bridge.terminate().await;
+    scenario.writer.set(&scenario.at("a"), "2").await;
+    let (code, out, err) = {
+        let ran = scenario.bridge.command(&["template", "--sink", "conf"]).output();
+        let ran = ran.unwrap();
+        (ran.status.code().unwrap(), ran.stdout, ran.stderr)
+    };
+    let err = String::from_utf8_lossy(&err);
+    assert_eq!((code, out.as_slice()), (0, b"a=1\n".as_slice()), "{err}");
+    let modified = fs::metadata(scenario.file("app.conf"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert_eq!(modified, written, "a preview writes nothing");
+}

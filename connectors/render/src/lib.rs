@@ -6,6 +6,7 @@
 //! | `encode` | a subtree as the text of the file, or why the file stays; pure |
 //! | `sink` | the conversation: when the image is read, and when a record counts as delivered |
 //! | `target` | the file: its lock, its replacement, and the note that a reload is due |
+//! | `preview` | the text that the sink would write, without its file |
 //! | `commands` | the check of a new text, and the reload |
 //! | `error` | failures as kinds of the engine |
 //!
@@ -18,10 +19,12 @@ mod commands;
 mod config;
 mod encode;
 mod error;
+mod preview;
 mod sink;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub use config::{FileMode, Instead, RenderConfig};
+pub use preview::RenderPreview;
 pub use sink::RenderSink;

@@ -222,14 +222,19 @@ impl RenderPlan {
     }
 
     fn read(&self, image: &Image) -> Result<Subtree, SinkError> {
-        let limit = SubtreeLimit {
-            znodes: self.config.max_znodes as usize,
-            bytes: DATA_BYTES_MAX,
-        };
         let mut image = image.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = image.subtree(&self.config.tree, limit);
-        read.map_err(|cause| error::no_subtree(&self.config, cause))
+        read_tree(&self.config, &mut **image)
     }
+}
+
+/// The znodes of the file.
+pub(crate) fn read_tree(config: &RenderConfig, image: &mut dyn SubtreeReader) -> Result<Subtree, SinkError> {
+    let limit = SubtreeLimit {
+        znodes: config.max_znodes as usize,
+        bytes: DATA_BYTES_MAX,
+    };
+    let read = image.subtree(&config.tree, limit);
+    read.map_err(|cause| error::no_subtree(config, cause))
 }
 
 impl Sink for RenderSink {
