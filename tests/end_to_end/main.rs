@@ -24,6 +24,7 @@ mod masks;
 mod merging;
 mod metrics;
 mod nats;
+mod nginx;
 mod older;
 mod refusals;
 mod render;

@@ -1,4 +1,4 @@
-//! The tools that read an operator's files: Helm and promtool.
+//! The programs that read an operator's files: Helm, promtool and nginx.
 //!
 //! An installed tool is used; otherwise it is fetched into the cache. Nothing outside the cache changes.
 
@@ -43,9 +43,18 @@ impl Tool {
         }
     }
 
+    /// nginx, a server that reads its configuration again at a signal.
+    pub fn nginx() -> Tool {
+        Tool {
+            program: "nginx",
+            place: "usr/sbin/nginx",
+            distribution: Distribution::debian("nginx"),
+        }
+    }
+
     /// Every tool that the tests use.
-    pub fn all() -> [Tool; 2] {
-        [Tool::helm(), Tool::promtool()]
+    pub fn all() -> [Tool; 3] {
+        [Tool::helm(), Tool::promtool(), Tool::nginx()]
     }
 
     /// The distribution to fetch; `None` if it is installed.
@@ -72,7 +81,12 @@ impl Tool {
         })
     }
 
-    async fn path(&self) -> Result<PathBuf> {
+    /// Its program, which is fetched first if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Distribution::fetch`].
+    pub async fn path(&self) -> Result<PathBuf> {
         match self.distribution() {
             None => find_tool(self.program),
             Some(distribution) => distribution.program(self.place).await,
