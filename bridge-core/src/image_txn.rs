@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::append::{Append, NodeFacts};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::journal::JournalError;
-use crate::number::{Epoch, Seq, Zxid};
+use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Stat;
 
@@ -181,7 +181,8 @@ pub trait ImageTxn {
     /// If the journal cannot be read, or its content is not valid.
     fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError>;
 
-    /// Stores it. `None`: the image is not at a known position any more, and what [`ImageTxn::shadow`] has is removed.
+    /// Stores it. `None`: the image is not at a known position any more, and what [`ImageTxn::shadow`] and
+    /// [`ImageTxn::uncaptured_of`] have is removed.
     ///
     /// # Errors
     ///
@@ -208,4 +209,26 @@ pub trait ImageTxn {
     ///
     /// If the journal cannot be written, or its content is not valid.
     fn clear_shadow(&mut self) -> Result<(), JournalError>;
+
+    /// The ephemeral znodes of a session that are not captured, by the bytes of their paths at the server. `None` if the
+    /// journal does not have those of all sessions: an earlier version has taken its last snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError>;
+
+    /// Stores an ephemeral znode that is not captured with its session, or that it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn set_uncaptured(&mut self, path: &ZnodePath, session: Option<SessionId>) -> Result<(), JournalError>;
+
+    /// Removes all of them. Those that are stored from now on are all that the server has.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn clear_uncaptured(&mut self) -> Result<(), JournalError>;
 }

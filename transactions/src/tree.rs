@@ -99,12 +99,6 @@ impl Tree {
         self.znodes.get(key(path))
     }
 
-    /// The ephemeral znodes of a session, in the order of their paths.
-    pub fn ephemerals_of(&self, session: i64) -> Vec<String> {
-        let paths = self.ephemerals.get(&session).into_iter().flatten();
-        paths.cloned().collect()
-    }
-
     /// Whether a server that has this digest has this tree, in whatever charset its JVM encodes the paths.
     pub fn has_digest(&self, digest: u64) -> bool {
         self.sum.charset_of(digest).is_some()

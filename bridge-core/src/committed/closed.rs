@@ -1,8 +1,10 @@
 //! The end of a session whose transaction has no list of its ephemeral znodes: servers before 3.6 write it, and those with
-//! `zookeeper.closeSessionTxn.enabled=false`. The image, which is at the position before it, has the list.
+//! `zookeeper.closeSessionTxn.enabled=false`. The image, which is at the position before it, has those that are captured,
+//! and a table of the journal has the others: they are no records, but children of captured znodes and terms of the digest.
 //!
 //! The first such end reads the whole image and makes an index of the owners; the transactions after it keep the index. If
-//! the index would be too large, each end reads the whole image, and keeps what is the session's.
+//! the index would be too large, each end reads the whole image, and keeps what is the session's. The table is filled from
+//! each snapshot, and kept by every transaction, because a list may be lacking at any time.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -13,7 +15,7 @@ use crate::number::SessionId;
 use crate::path::{Hasher, ZnodePath};
 use crate::record::LifetimeKind;
 
-use super::net::NetFault;
+use super::net::{NetEffect, NetFault};
 use super::options::CommittedOptions;
 use super::proof::ProofMode;
 use super::txn::{CommittedTxn, NodeOperation, TxnContent};
@@ -38,19 +40,49 @@ struct Owners {
     hidden: HashMap<ZnodePath, i64, Hasher>,
 }
 
-/// The transaction with the list of the captured znodes that it deletes, in the order of their paths, if it has none.
+/// A transaction that lists what it deletes.
+pub(super) struct ListedTxn<'a> {
+    /// The transaction.
+    pub(super) txn: Cow<'a, CommittedTxn>,
+    /// Whether the list has the znodes that are not captured, too.
+    pub(super) is_complete: bool,
+    /// How many of the list are captured, if it was made here.
+    captured: Option<usize>,
+}
+
+impl ListedTxn<'_> {
+    /// A list that was made here counts as the contract of records says: the captured znodes only.
+    pub(super) fn count(&self, effect: &mut NetEffect) {
+        let Some(captured) = self.captured else { return };
+        for (_, change) in &mut effect.changes {
+            if let Some(about) = &mut change.txn {
+                about.count = u32::try_from(captured).unwrap_or(u32::MAX);
+            }
+        }
+    }
+}
+
+/// The transaction with the list of the znodes that it deletes, if it has none: the captured ones in the order of their
+/// paths, and after them those that are not captured.
 ///
-/// Where a captured znode has children that are not captured, some of them may have been the session's, and the znode's
-/// Stat would be wrong: without a digest of the tree that shows it, that is not proved.
+/// A journal of an earlier version has the captured ones only. Where a captured znode then has children that are not
+/// captured, some of them may have been the session's, and the znode's Stat would be wrong: without a digest of the tree
+/// that shows it, that is not proved.
 pub(super) fn with_list<'a>(
     txn: &'a CommittedTxn,
     options: &CommittedOptions,
     index: &mut SessionIndex,
     image: &mut dyn ImageTxn,
-) -> Result<Cow<'a, CommittedTxn>, NetFault> {
+) -> Result<ListedTxn<'a>, NetFault> {
     if !matches!(txn.content, TxnContent::CloseSession { paths: None }) {
-        return Ok(Cow::Borrowed(txn));
+        return Ok(ListedTxn {
+            txn: Cow::Borrowed(txn),
+            is_complete: true,
+            captured: None,
+        });
     }
+    let uncaptured = image.uncaptured_of(txn.session)?;
+    let is_complete = uncaptured.is_some();
     if index.0.is_none() {
         let at_most = options.indexed_max;
         index.0 = Owners::of_image(Sought::All { at_most }, options, image)?;
@@ -63,7 +95,7 @@ pub(super) fn with_list<'a>(
             &read
         }
     };
-    match owners.hidden.keys().min() {
+    match owners.hidden.keys().min().filter(|_| !is_complete) {
         // Only the digest of the whole tree shows a child that the list lacks.
         Some(parent) if txn.digest.is_none() || options.proof != ProofMode::Tree => {
             Err(NetFault::Contradiction(format!(
@@ -75,15 +107,61 @@ pub(super) fn with_list<'a>(
             )))
         }
         _ => {
-            let paths = owners.paths.get(&txn.session).into_iter().flatten();
-            let content = TxnContent::CloseSession {
-                paths: Some(paths.map(|path| options.server_path(path)).collect()),
-            };
-            Ok(Cow::Owned(CommittedTxn {
+            let captured = owners.paths.get(&txn.session).into_iter().flatten();
+            let mut paths: Vec<ZnodePath> = captured.map(|path| options.server_path(path)).collect();
+            let captured = Some(paths.len());
+            paths.extend(uncaptured.into_iter().flatten());
+            let content = TxnContent::CloseSession { paths: Some(paths) };
+            let txn = Cow::Owned(CommittedTxn {
                 content,
                 ..txn.clone()
-            }))
+            });
+            Ok(ListedTxn {
+                txn,
+                is_complete,
+                captured,
+            })
         }
+    }
+}
+
+/// Takes a transaction, with its list, into the journal's table of the ephemeral znodes that are not captured.
+pub(super) fn keep_uncaptured(
+    txn: &CommittedTxn,
+    options: &CommittedOptions,
+    image: &mut dyn ImageTxn,
+) -> Result<(), JournalError> {
+    let mut operation = |operation: &NodeOperation| match operation {
+        NodeOperation::Create { path, lifetime, .. } if lifetime.kind == LifetimeKind::Ephemeral => {
+            set_uncaptured(path, Some(txn.session), options, image)
+        }
+        NodeOperation::Delete { path, .. } => set_uncaptured(path, None, options, image),
+        NodeOperation::Create { .. }
+        | NodeOperation::SetData { .. }
+        | NodeOperation::SetAcl { .. }
+        | NodeOperation::Check => Ok(()),
+    };
+    match &txn.content {
+        TxnContent::Nothing => Ok(()),
+        TxnContent::Single(single) => operation(single),
+        TxnContent::Multi(operations) => operations.iter().try_for_each(operation),
+        TxnContent::CloseSession { paths } => {
+            let mut paths = paths.iter().flatten();
+            paths.try_for_each(|path| set_uncaptured(path, None, options, image))
+        }
+    }
+}
+
+/// Stores a znode with its session, or that it does not exist, if it is not captured.
+pub(super) fn set_uncaptured(
+    path: &ZnodePath,
+    session: Option<SessionId>,
+    options: &CommittedOptions,
+    image: &mut dyn ImageTxn,
+) -> Result<(), JournalError> {
+    match options.is_captured(path) {
+        true => Ok(()),
+        false => image.set_uncaptured(path, session),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::number::{Epoch, Zxid};
 use crate::record::{Fidelity, GapReason, Op, Timestamp};
 use crate::source::SourceRequest;
 
-use super::closed::{SessionIndex, with_list};
+use super::closed::{SessionIndex, keep_uncaptured, with_list};
 use super::history::{HistoryFault, TxnSequence};
 use super::net::{NetEffect, NetFault, net_effect};
 use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
@@ -461,13 +461,15 @@ impl Committed {
         let mut done: Option<&CommittedTxn> = None;
         let mut counts = self.proof;
         for sent in txns {
-            let is_listed = !matches!(sent.content, TxnContent::CloseSession { paths: None });
-            let applied = with_list(sent, &self.options, &mut sessions, context.image).and_then(|txn| {
-                let effect = net_effect(&txn, &self.options, context.image)?;
+            let applied = with_list(sent, &self.options, &mut sessions, context.image).and_then(|listed| {
+                let txn = &*listed.txn;
+                let mut effect = net_effect(txn, &self.options, context.image)?;
+                listed.count(&mut effect);
                 let proof = proof.as_mut();
-                let proved = proof.map(|proof| proof.apply(&txn, is_listed, context.image));
+                let proved = proof.map(|proof| proof.apply(txn, listed.is_complete, context.image));
                 let proved = proved.transpose()?;
-                sessions.take(&txn, &self.options);
+                sessions.take(txn, &self.options);
+                keep_uncaptured(txn, &self.options, context.image)?;
                 Ok((effect, proved))
             });
             match applied {

@@ -99,6 +99,21 @@ impl CommittedOptions {
         }
     }
 
+    /// Whether a path of the server is captured.
+    pub(super) fn is_captured(&self, path: &ZnodePath) -> bool {
+        let path = self.record_path(path);
+        path.is_some_and(|path| self.capture.root_of(&path).is_some())
+    }
+
+    /// Whether every znode of the server is captured, ZooKeeper's own left out.
+    pub(super) fn captures_all(&self) -> bool {
+        let capture = &self.capture;
+        self.chroot.as_ref().is_none_or(ZnodePath::is_slash)
+            && capture.roots.iter().any(ZnodePath::is_slash)
+            && capture.exclude.is_empty()
+            && capture.own.is_none()
+    }
+
     /// The path at the server of one that records name.
     pub(super) fn server_path(&self, path: &ZnodePath) -> ZnodePath {
         match &self.chroot {
@@ -137,6 +152,28 @@ mod tests {
         check(Some("/app"), "/app", Some("/"));
         check(Some("/app"), "/apple", None);
         check(Some("/app"), "/", None);
+    }
+
+    #[test]
+    fn all_is_captured_where_the_root_is_and_nothing_is_excluded() {
+        let check = |root: &str, chroot: Option<&str>, exclude: &[&str], expected: bool| {
+            let capture = CaptureOptions::new("main", vec![path(root)]);
+            let mut options = CommittedOptions::new(capture, chroot.map(path), "");
+            let mut globs = globset::GlobSetBuilder::new();
+            for glob in exclude {
+                globs.add(globset::Glob::new(glob).unwrap());
+            }
+            options.capture.exclude = globs.build().unwrap();
+            assert_eq!(options.captures_all(), expected, "{root} {chroot:?} {exclude:?}");
+        };
+        check("/", None, &[], true);
+        check("/", Some("/"), &[], true);
+        check("/", Some("/app"), &[], false);
+        check("/a", None, &[], false);
+        check("/", None, &["/a"], false);
+        let options = options(Some("/app"));
+        assert!(options.is_captured(&path("/app/a/b")));
+        assert!(!options.is_captured(&path("/app/b")) && !options.is_captured(&path("/a")));
     }
 
     #[test]

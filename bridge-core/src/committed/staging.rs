@@ -5,6 +5,7 @@
 //! with that machine's own walk would add requests, windows and samples that only a live tree needs.
 //!
 //! The digest of the stage is computed in a pass before the comparison: a tree that is not the server's is not recorded.
+//! The same pass stores the ephemeral znodes that are not captured; it is left out where there is nothing to do for it.
 //! The brackets of all roots end in one step, together with the position: a comparison that is cut ends none of them,
 //! and the next one has the same bounds for every root.
 
@@ -16,11 +17,12 @@ use crate::append::{DeletedAt, NodeFacts};
 use crate::capture::roots::{AtStage, StepContext};
 use crate::capture::{SnapshotMode, StepResult, Ticket};
 use crate::machine::StepError;
-use crate::number::{Epoch, Zxid};
+use crate::number::{Epoch, SessionId, Zxid};
 use crate::path::ZnodePath;
-use crate::record::{GapReason, NAMESPACE};
+use crate::record::{GapReason, LifetimeKind, NAMESPACE};
 use crate::resnapshot::Resnapshot;
 
+use super::closed::set_uncaptured;
 use super::options::CommittedOptions;
 use super::proof::{HeldNodes, StageDigest};
 use super::txn::{HistoryPosition, StagePage, StageRead, StagedNode, SyncAnswer};
@@ -45,9 +47,10 @@ pub(super) struct Staging {
     /// Whether the root itself was in the stage.
     is_found: bool,
     ticket: Ticket,
-    /// The digest of the stage, while it is computed.
+    /// The digest of the stage, during the pass before the comparison.
     digest: Option<StageDigest>,
-    is_proved: bool,
+    /// Whether that pass has ended.
+    is_surveyed: bool,
     /// Whether a digest of the server has proved the stage.
     pub(super) proved_by_server: bool,
     held: HeldNodes,
@@ -91,7 +94,7 @@ impl Staging {
             is_found: false,
             ticket: Ticket(0),
             digest: None,
-            is_proved: false,
+            is_surveyed: false,
             proved_by_server: false,
             held,
             compared: 0,
@@ -129,12 +132,18 @@ impl Staging {
         options: &CommittedOptions,
         context: &mut StepContext<'_>,
     ) -> StepResult<StagingProgress> {
-        if options.proof.compares_digests() && !self.is_proved {
+        if !self.is_surveyed {
             if self.digest.is_none() {
-                context.image.clear_shadow()?;
-                self.digest = Some(StageDigest::default());
+                context.image.clear_uncaptured()?;
+                if options.proof.compares_digests() {
+                    context.image.clear_shadow()?;
+                }
             }
-            return Ok(self.read(ZnodePath::slash(), options));
+            if options.proof.compares_digests() || !options.captures_all() {
+                self.digest.get_or_insert_default();
+                return Ok(self.read(ZnodePath::slash(), options));
+            }
+            self.is_surveyed = true;
         }
         if self.root < context.roots.len() {
             if !self.is_open {
@@ -179,7 +188,13 @@ impl Staging {
         let root = self.root;
         if let Some(digest) = &mut self.digest {
             for node in &page.nodes {
-                digest.add(node, &self.held, context.image)?;
+                if options.proof.compares_digests() {
+                    digest.add(node, &self.held, context.image)?;
+                }
+                if node.lifetime.kind == LifetimeKind::Ephemeral {
+                    let session = SessionId(node.raw.owner.cast_unsigned());
+                    set_uncaptured(&node.path, Some(session), options, context.image)?;
+                }
             }
         }
         for node in page.nodes.iter().filter(|_| self.digest.is_none()) {
@@ -196,7 +211,7 @@ impl Staging {
             self.after = Some(last.path.clone());
         }
         if page.is_last && self.digest.is_some() {
-            self.prove()?;
+            self.prove(options)?;
         } else if page.is_last {
             self.end_root(&page, context)?;
         } else if page.nodes.is_empty() {
@@ -209,10 +224,10 @@ impl Staging {
 
     /// All znodes of the stage were read: the digest has to be that of the server, if it says one. One of paths in another
     /// charset was compared by the connection, and is gone on from.
-    fn prove(&mut self) -> StepResult<()> {
+    fn prove(&mut self, options: &CommittedOptions) -> StepResult<()> {
         let digest = self.digest.take().map(|digest| digest.value());
-        (self.is_proved, self.after) = (true, None);
-        if self.at.is_of_other_charset {
+        (self.is_surveyed, self.after) = (true, None);
+        if self.at.is_of_other_charset || !options.proof.compares_digests() {
             return Ok(());
         }
         if let (Some(ours), Some(theirs)) = (digest, self.at.digest)

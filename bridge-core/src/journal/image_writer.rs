@@ -18,7 +18,7 @@ use crate::append::{Append, NodeFacts, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::derive::DerivationMark;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
-use crate::number::{Epoch, Seq};
+use crate::number::{Epoch, Seq, SessionId};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Stat};
 
@@ -284,6 +284,24 @@ impl ImageTxn for Journal {
     fn clear_shadow(&mut self) -> Result<(), JournalError> {
         self.write_beside("removing the digests of znodes", |journal| {
             journal.connection.execute("DELETE FROM shadow", []).map(drop)
+        })
+    }
+
+    fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError> {
+        self.read_beside("reading the ephemeral znodes that are not captured", |journal| {
+            position::uncaptured_of(&journal.connection, session)
+        })
+    }
+
+    fn set_uncaptured(&mut self, path: &ZnodePath, session: Option<SessionId>) -> Result<(), JournalError> {
+        self.write_beside("storing an ephemeral znode that is not captured", |journal| {
+            position::set_uncaptured(&journal.connection, path, session)
+        })
+    }
+
+    fn clear_uncaptured(&mut self) -> Result<(), JournalError> {
+        self.write_beside("removing the ephemeral znodes that are not captured", |journal| {
+            position::clear_uncaptured(&journal.connection)
         })
     }
 }

@@ -13,6 +13,7 @@
 //! unclear parent, path                                    those of which that is not known
 //! fact   id ── content                                    what no Stat has of a znode
 //! position, shadow                                        how far the history is taken, and what proves it
+//! uncaptured path ── session                              ephemeral znodes of the server that are not captured
 //! derived key ── row                                      the state of services
 //! sink, root, origin, meta
 //! ```
@@ -27,7 +28,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 10;
+pub(super) const FORMAT: u32 = 11;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -77,7 +78,18 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: STRETCHES,
     },
     Migration { to: 10, sql: ENDED },
+    Migration {
+        to: 11,
+        sql: UNCAPTURED,
+    },
 ];
+
+/// Format 11: what ends with a session whose end has no list ([`super::position`]). No reader uses it.
+const UNCAPTURED: &str = "
+CREATE TABLE uncaptured(path TEXT PRIMARY KEY, session INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+-- SQLite adds the path to each row of it.
+CREATE INDEX uncaptured_session ON uncaptured(session);
+";
 
 /// Format 10: when paths existed that do not exist any more ([`super::ended`]).
 const ENDED: &str = "

@@ -16,7 +16,7 @@ use crate::journal::{
     JournalError, JournalWriter, Log, LogEnd, Maintained, ProgressError, RangeMismatch, SealedBatch,
     SinkProgress, SinkState, Term,
 };
-use crate::number::{Epoch, Seq};
+use crate::number::{Epoch, Seq, SessionId};
 use crate::path::ZnodePath;
 use crate::record::{Mode, Record, Stat, Timestamp};
 
@@ -36,6 +36,7 @@ pub struct ModelState {
     progress: BTreeMap<ZnodePath, Progress>,
     position: Option<HistoryPosition>,
     shadow: BTreeMap<ShadowKey, ShadowNode>,
+    uncaptured: Option<BTreeMap<ZnodePath, SessionId>>,
     term: Term,
     /// The first record that is kept.
     oldest: u64,
@@ -48,6 +49,13 @@ pub struct ModelDisk {
     synced: Option<ModelState>,
     /// How long delivered records stay readable.
     pub retention_ms: i64,
+}
+
+impl ModelState {
+    /// As of a journal that an earlier version has written, which did not keep ephemeral znodes that are not captured.
+    pub fn forget_uncaptured(&mut self) {
+        self.uncaptured = None;
+    }
 }
 
 impl ModelDisk {
@@ -94,6 +102,7 @@ struct Undo {
     progress: BTreeMap<ZnodePath, Progress>,
     position: Option<HistoryPosition>,
     shadow: BTreeMap<ShadowKey, ShadowNode>,
+    uncaptured: Option<BTreeMap<ZnodePath, SessionId>>,
 }
 
 /// The one writer. Dropping it is the end of the process: what is not committed is gone.
@@ -156,6 +165,7 @@ impl ModelJournal {
             progress: state.progress.clone(),
             position: state.position,
             shadow: state.shadow.clone(),
+            uncaptured: state.uncaptured.clone(),
         });
     }
 
@@ -187,6 +197,7 @@ impl ModelJournal {
         state.progress = undo.progress;
         state.position = undo.position;
         state.shadow = undo.shadow;
+        state.uncaptured = undo.uncaptured;
     }
 }
 
@@ -337,6 +348,7 @@ impl ImageTxn for ModelJournal {
         state.position = position.copied();
         if position.is_none() {
             state.shadow.clear();
+            state.uncaptured = None;
         }
         Ok(())
     }
@@ -358,6 +370,33 @@ impl ImageTxn for ModelJournal {
     fn clear_shadow(&mut self) -> Result<(), JournalError> {
         self.begin();
         self.disk.borrow_mut().state.shadow.clear();
+        Ok(())
+    }
+
+    fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError> {
+        let disk = self.disk.borrow();
+        let all = disk.state.uncaptured.as_ref();
+        Ok(all.map(|all| {
+            let of_session = all.iter().filter(|(_, owner)| **owner == session);
+            of_session.map(|(path, _)| path.clone()).collect()
+        }))
+    }
+
+    fn set_uncaptured(&mut self, path: &ZnodePath, session: Option<SessionId>) -> Result<(), JournalError> {
+        self.begin();
+        // Without all of them the others are never asked for.
+        if let Some(all) = &mut self.disk.borrow_mut().state.uncaptured {
+            match session {
+                Some(session) => drop(all.insert(path.clone(), session)),
+                None => drop(all.remove(path)),
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_uncaptured(&mut self) -> Result<(), JournalError> {
+        self.begin();
+        self.disk.borrow_mut().state.uncaptured = Some(BTreeMap::new());
         Ok(())
     }
 }

@@ -1,18 +1,26 @@
 //! The machine on the journal's file.
 
+use super::bench::Bench;
 use super::machine::filled;
 use super::tree::*;
 use crate::committed::*;
 use crate::image_txn::ImageTxn;
 use crate::journal::{Journal, JournalOptions, JournalWriter, ReadLimit, Reader};
 use crate::machine::SourceMachine;
-use crate::number::Seq;
+use crate::number::{Seq, SessionId};
 use crate::record::{LifetimeKind, Record};
 use crate::testing::records_after;
 
 #[test]
 fn the_journals_file_gets_the_same_records_position_and_proof_as_the_model() {
     let mut bench = filled();
+    bench
+        .server
+        .one(&Ask::Create("/early", "", LifetimeKind::Ephemeral));
+    let operation = Ask::Create("/of-8", "", LifetimeKind::Ephemeral);
+    let operation = bench.server.tree.operation(&operation);
+    let of_8 = bench.server.txn(8, TxnContent::Single(operation));
+    bench.server.commit(of_8);
     bench.list();
     let create = Ask::Create("/a/n", "1", LifetimeKind::Ttl);
     let txns = vec![
@@ -31,6 +39,23 @@ fn the_journals_file_gets_the_same_records_position_and_proof_as_the_model() {
     bench.snapshot(usize::MAX).unwrap();
     let last = bench.server.one(&Ask::Delete("/a/n"));
     bench.send(vec![last]).unwrap();
+    // A session that ends without its list has znodes that are not captured, from the snapshot and from after it.
+    let ends = |session: u64, paths: &[&str], bench: &mut Bench| {
+        let paths = Some(paths.iter().map(|at| path(at)).collect());
+        let end = bench.server.txn(session, TxnContent::CloseSession { paths });
+        let end = bench.server.commit(end);
+        let content = TxnContent::CloseSession { paths: None };
+        CommittedTxn { content, ..end }
+    };
+    let later = bench
+        .server
+        .one(&Ask::Create("/later", "", LifetimeKind::Ephemeral));
+    let owners = [SessionId(7), SessionId(8)];
+    let end = ends(8, &["/of-8"], &mut bench);
+    bench.send(vec![later, end]).unwrap();
+    let owned = owners.map(|owner| bench.journal.uncaptured_of(owner).unwrap());
+    let of_7 = vec![path("/early"), path("/later")];
+    assert_eq!(owned, [Some(of_7), Some(Vec::new())]);
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("main.journal");
@@ -73,5 +98,6 @@ fn the_journals_file_gets_the_same_records_position_and_proof_as_the_model() {
             "{at}"
         );
     }
+    assert_eq!(owners.map(|owner| journal.uncaptured_of(owner).unwrap()), owned);
     assert_eq!(reader.inspect(|_| {}).unwrap().findings, []);
 }

@@ -8,15 +8,17 @@ use super::bench::{Bench, options};
 use super::tree::*;
 use crate::committed::closed::SessionIndex;
 use crate::committed::*;
+use crate::image_txn::ImageTxn;
 use crate::machine::SourceMachine;
 use crate::number::SessionId;
-use crate::record::LifetimeKind::{self, Ephemeral, Persistent};
+use crate::path::ZnodePath;
+use crate::record::LifetimeKind::{Ephemeral, Persistent};
 use crate::source::Input;
 
 const SESSIONS: [u64; 3] = [7, 8, 9];
 
-/// One of them is not captured.
-const PATHS: [&str; 6] = ["/a/1", "/a/2", "/a/3", "/a/d/1", "/a/d/2", "/a/hidden"];
+/// Two of them are not captured: one is excluded, and one is outside of the root.
+const PATHS: [&str; 7] = ["/a/1", "/a/2", "/a/3", "/a/d/1", "/a/d/2", "/a/hidden", "/out"];
 
 struct Sessions {
     bench: Bench,
@@ -29,6 +31,8 @@ impl Sessions {
         let glob = globset::Glob::new("/a/hidden").unwrap();
         options.capture.exclude = globset::GlobSetBuilder::new().add(glob).build().unwrap();
         options.indexed_max = indexed_max;
+        let proofs = [ProofMode::Tree, ProofMode::Roots, ProofMode::Sequence];
+        options.proof = proofs[usize::try_from(seed % 3).unwrap()];
         let mut bench = Bench::new(options);
         for at in ["/a", "/a/d"] {
             bench.server.one(&Ask::Create(at, "", Persistent));
@@ -57,9 +61,9 @@ impl Sessions {
                 ..end
             };
         }
-        let kind: LifetimeKind = match at {
-            "/a/hidden" => Persistent,
-            _ => Ephemeral,
+        let kind = match self.random.random_bool(0.1) {
+            true => Persistent,
+            false => Ephemeral,
         };
         let ask = match server.tree.nodes.contains_key(&path(at)) {
             true => Ask::Delete(at),
@@ -72,6 +76,27 @@ impl Sessions {
         };
         let txn = server.txn(session, content);
         server.commit(txn)
+    }
+
+    /// The journal has the ephemeral znodes of each session that are not captured.
+    fn check_uncaptured(&mut self, seed: u64) {
+        let Bench {
+            journal,
+            server,
+            options,
+            ..
+        } = &mut self.bench;
+        for session in SESSIONS {
+            let is_of = |(at, node): &(&ZnodePath, &ServerNode)| {
+                node.lifetime.kind == Ephemeral
+                    && node.raw.owner.cast_unsigned() == session
+                    && options.capture.root_of(at).is_none()
+            };
+            let owned = server.tree.nodes.iter().filter(is_of);
+            let expected = Some(owned.map(|(at, _)| at.clone()).collect());
+            let found = journal.uncaptured_of(SessionId(session)).unwrap();
+            assert_eq!(found, expected, "seed {seed}");
+        }
     }
 
     /// Whether the machine has an index. It must be the one that the image gives.
@@ -101,6 +126,7 @@ fn the_index_of_owners_is_the_one_that_the_image_gives_after_any_transactions() 
             let txn = sessions.next();
             sessions.bench.send(vec![txn]).unwrap();
             indexed += usize::from(sessions.check(seed));
+            sessions.check_uncaptured(seed);
         }
         sessions.bench.check_image();
     }
@@ -115,6 +141,7 @@ fn more_ephemeral_znodes_than_the_index_may_hold_are_looked_up_in_the_image() {
             let txn = sessions.next();
             sessions.bench.send(vec![txn]).unwrap();
             sessions.check(seed);
+            sessions.check_uncaptured(seed);
         }
         sessions.bench.check_image();
     }

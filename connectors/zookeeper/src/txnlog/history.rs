@@ -450,13 +450,9 @@ impl LogHistory {
         if front > self.zxid_max || epoch(front) > self.epoch_max {
             return Ok(None);
         }
-        let unlisted = self.unlisted(at);
         self.check_digest(at)?;
         let next = self.folders[at].queue.pop_front();
-        let mut transaction = next.expect("it was looked at");
-        if let Some(paths) = unlisted.filter(|_| self.is_proved) {
-            transaction.operation = Operation::CloseSession { paths: Some(paths) };
-        }
+        let transaction = next.expect("it was looked at");
         self.position = LogPosition {
             zxid: transaction.zxid,
             payload_crc: Some(transaction.payload_crc),
@@ -471,16 +467,6 @@ impl LogHistory {
 }
 
 impl LogHistory {
-    /// The znodes that the front of a folder deletes, where it ends a session without their list
-    /// (`closeSessionTxn.enabled=false`) and its digest shows whether the tree has them all.
-    fn unlisted(&self, at: usize) -> Option<Vec<String>> {
-        let next = self.folders[at].queue.front()?;
-        let tree = self.tree.as_ref()?;
-        let is_shown = next.digest.is_some_and(|digest| digest.version == DIGEST_VERSION);
-        let is_unlisted = matches!(next.operation, Operation::CloseSession { paths: None });
-        (is_shown && is_unlisted).then(|| tree.ephemerals_of(next.session))
-    }
-
     /// Applies the front of a folder to the tree, and compares the digests.
     fn check_digest(&mut self, at: usize) -> Result<(), HistoryError> {
         let folder = &self.folders[at];

@@ -13,7 +13,7 @@ use bridge_core::journal::{
     JournalError, JournalErrorKind, JournalWriter, Log, LogEnd, Maintained, ProgressError, SealedBatch,
     SinkProgress, SinkState, Term,
 };
-use bridge_core::number::{Epoch, Seq, Zxid};
+use bridge_core::number::{Epoch, Seq, SessionId, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Mode, Stat, Timestamp};
 
@@ -225,6 +225,20 @@ impl ImageTxn for Tap {
     fn clear_shadow(&mut self) -> Result<(), JournalError> {
         self.check_writable()?;
         self.inner.clear_shadow()
+    }
+
+    fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError> {
+        self.inner.uncaptured_of(session)
+    }
+
+    fn set_uncaptured(&mut self, path: &ZnodePath, session: Option<SessionId>) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_uncaptured(path, session)
+    }
+
+    fn clear_uncaptured(&mut self) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.clear_uncaptured()
     }
 }
 

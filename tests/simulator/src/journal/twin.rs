@@ -12,7 +12,7 @@ use bridge_core::journal::{
     Durability, Journal, JournalError, JournalOptions, JournalWriter, Log, LogEnd, Maintained, ProgressError,
     ReadLimit, Reader, SealedBatch, SinkProgress, SinkState, Term,
 };
-use bridge_core::number::{Epoch, Seq};
+use bridge_core::number::{Epoch, Seq, SessionId};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Mode, Record, Stat, Timestamp};
 use bridge_core::testing::{ModelBacklog, ModelDisk, ModelJournal, records_after};
@@ -259,6 +259,18 @@ impl ImageTxn for Twin {
 
     fn clear_shadow(&mut self) -> Result<(), JournalError> {
         self.both("clear_shadow", |journal| journal.clear_shadow())
+    }
+
+    fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError> {
+        self.both("uncaptured_of", |journal| journal.uncaptured_of(session))
+    }
+
+    fn set_uncaptured(&mut self, path: &ZnodePath, session: Option<SessionId>) -> Result<(), JournalError> {
+        self.both("set_uncaptured", |journal| journal.set_uncaptured(path, session))
+    }
+
+    fn clear_uncaptured(&mut self) -> Result<(), JournalError> {
+        self.both("clear_uncaptured", |journal| journal.clear_uncaptured())
     }
 }
 

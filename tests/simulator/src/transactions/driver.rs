@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 
 use super::habit::TransactionHabit;
 use super::leader::{Leader, Packet};
-use super::plan::TransactionPlan;
+use super::plan::{TransactionPlan, is_captured};
 use super::reached::{Encountered, Encounters};
 
 /// The most transactions of one input.
@@ -24,6 +24,21 @@ const BATCH_MAX: usize = 8;
 enum Spooled {
     Txn(CommittedTxn),
     UpToDate,
+}
+
+/// The transaction as a server writes it that does not list the znodes of a session that ends.
+fn without_list(mut txn: CommittedTxn, plan: &TransactionPlan, seen: &mut Encounters) -> CommittedTxn {
+    if let TxnContent::CloseSession { paths } = &mut txn.content
+        && plan.unlisted_ends
+    {
+        seen.see(Encountered::EndedUnlisted);
+        let scope = plan.scope();
+        if paths.iter().flatten().any(|path| !is_captured(&scope, path)) {
+            seen.see(Encountered::EndedUnseen);
+        }
+        *paths = None;
+    }
+    txn
 }
 
 /// A connection to the leader.
@@ -202,7 +217,7 @@ impl Driver {
                 if let Some(at) = self.proposed.iter().position(is_it)
                     && let Some(txn) = self.proposed.remove(at)
                 {
-                    let txn = self.misread(txn, leader);
+                    let txn = without_list(self.misread(txn, leader), plan, seen);
                     self.spool.push_back(Spooled::Txn(txn));
                 }
             }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use bridge_core::committed::CommittedTxn;
+use bridge_core::committed::{CommittedTxn, TxnContent};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Fidelity, Op, Record, State, ZxidKind};
+use bridge_core::scope::Scope;
 use bridge_core::testing::transactions::{ExpectedRecord, ServerTree, expected, found};
 use uuid::Uuid;
 
+use super::plan::{TransactionPlan, is_captured};
 use super::reached::{Encountered, Encounters};
 
 /// What the judge knows.
@@ -22,7 +24,9 @@ pub(super) struct Bench<'a> {
 
 /// The judge of one journal.
 pub(super) struct TransactionJudge {
-    roots: Vec<ZnodePath>,
+    scope: Scope,
+    /// Whether the source is not sent the lists of sessions that end.
+    unlisted_ends: bool,
     /// The last record that was judged.
     pub(super) judged: Seq,
     tree: ServerTree,
@@ -42,9 +46,10 @@ pub(super) struct TransactionJudge {
 }
 
 impl TransactionJudge {
-    pub(super) fn new(roots: &[ZnodePath]) -> TransactionJudge {
+    pub(super) fn new(plan: &TransactionPlan) -> TransactionJudge {
         TransactionJudge {
-            roots: roots.to_vec(),
+            scope: plan.scope(),
+            unlisted_ends: plan.unlisted_ends,
             judged: Seq::ZERO,
             tree: ServerTree::default(),
             applied: 0,
@@ -57,10 +62,6 @@ impl TransactionJudge {
             fold: BTreeMap::new(),
             ids: HashSet::new(),
         }
-    }
-
-    fn is_captured(&self, path: &ZnodePath) -> bool {
-        !path.starts_with("/zookeeper") && self.roots.iter().any(|root| root.covers(path))
     }
 
     /// The last transaction that the tree has applied.
@@ -112,7 +113,21 @@ impl TransactionJudge {
         self.applied += 1;
         let before = self.tree.clone();
         self.tree.apply(txn);
-        expected(txn, &before, &self.tree, |path| self.is_captured(path))
+        let counted = self.counted(txn);
+        expected(&counted, &before, &self.tree, |path| {
+            is_captured(&self.scope, path)
+        })
+    }
+
+    /// The transaction with the operations that its records count: without a list, only captured znodes.
+    fn counted(&self, txn: &CommittedTxn) -> CommittedTxn {
+        let mut txn = txn.clone();
+        if let TxnContent::CloseSession { paths: Some(paths) } = &mut txn.content
+            && self.unlisted_ends
+        {
+            paths.retain(|path| is_captured(&self.scope, path));
+        }
+        txn
     }
 
     /// Passes transactions that must not have a record of their own any more.
@@ -186,7 +201,7 @@ impl TransactionJudge {
         let root = record.root.clone().expect("it is of a root");
         if self.pending.is_empty() {
             (self.ends_at, self.gap_from) = (None, None);
-            self.pending = self.roots.iter().cloned().collect();
+            self.pending = self.scope.roots().iter().cloned().collect();
         }
         assert!(
             self.pending.contains(&root),
@@ -243,7 +258,7 @@ impl TransactionJudge {
 
     /// At the end of a comparison the fold is the tree, in all that a fold keeps right.
     fn check_fold(&self, root: &ZnodePath, record: &Record) {
-        let captured = |path: &&ZnodePath| root.covers(path) && self.is_captured(path);
+        let captured = |path: &&ZnodePath| root.covers(path) && is_captured(&self.scope, path);
         let nodes = self.tree.nodes.keys().filter(captured);
         let expected: Vec<_> = nodes
             .map(|path| {

@@ -2,7 +2,10 @@
 
 use bridge_core::capture::{AclMode, CaptureOptions};
 use bridge_core::committed::{CommittedOptions, ProofMode};
+use bridge_core::path::ZnodePath;
+use bridge_core::scope::Scope;
 use bridge_core::testing::transactions::path;
+use globset::{Glob, GlobSetBuilder};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -11,6 +14,9 @@ use super::habit::TransactionHabit;
 
 /// Every so many seeds the real journal runs beside the model.
 const REAL_JOURNAL_EVERY: u64 = 20;
+
+/// Paths that some plans exclude: children of captured znodes, and all below them.
+const EXCLUDED: &str = "/*/2";
 
 /// The plan of one seed.
 #[derive(Clone, Debug)]
@@ -43,6 +49,8 @@ pub struct TransactionPlan {
     pub syncs_commits: bool,
     /// Whether the real journal runs beside the model.
     pub with_real_journal: bool,
+    /// Whether the ends of sessions do not list their ephemeral znodes (`closeSessionTxn.enabled=false`).
+    pub unlisted_ends: bool,
 }
 
 impl TransactionPlan {
@@ -69,6 +77,10 @@ impl TransactionPlan {
         } else {
             ProofMode::Sequence
         };
+        if random.random_bool(0.3) {
+            let glob = Glob::new(EXCLUDED).and_then(|glob| GlobSetBuilder::new().add(glob).build());
+            options.capture.exclude = glob.expect("the glob is valid");
+        }
         // Ends of epochs that died are rare among all other faults.
         let is_about_tails = habit == Some(TransactionHabit::HoldsNothingBack);
         let with_real_journal = seed % REAL_JOURNAL_EVERY == 7;
@@ -88,6 +100,20 @@ impl TransactionPlan {
             window: *[3, 10, 40].choose(&mut random).unwrap_or(&10),
             spool: *[4, 20, 1_000].choose(&mut random).unwrap_or(&20),
             fault_weight: *[1, 3, 8].choose(&mut random).unwrap_or(&3),
+            unlisted_ends: random.random_bool(0.4),
         }
     }
+
+    /// The captured paths.
+    pub(super) fn scope(&self) -> Scope {
+        let capture = &self.options.capture;
+        Scope::new(capture.roots.clone(), capture.exclude.clone())
+    }
+}
+
+/// Whether a path is captured.
+pub(super) fn is_captured(scope: &Scope, path: &ZnodePath) -> bool {
+    !path.starts_with("/zookeeper")
+        && scope.roots().iter().any(|root| root.covers(path))
+        && !scope.is_excluded(path)
 }

@@ -8,6 +8,8 @@ states! {
     Multi "multi committed"
     FailedMulti "multi that failed"
     SessionEnded "session ended"
+    EndedUnlisted "session end without a list"
+    EndedUnseen "session end without a list that had znodes that are not captured"
     Elected "leader changed"
     TailDied "proposals that died with their leader"
     Connected "connection made"

@@ -9,7 +9,6 @@ use bridge_core::committed::{Committed, HistoryPosition};
 use bridge_core::image_txn::ImageTxn;
 use bridge_core::machine::{CaptureState, StepError};
 use bridge_core::number::{Seq, Zxid};
-use bridge_core::path::ZnodePath;
 use bridge_core::pipeline::{Flow, PipelineEvent};
 use bridge_core::record::Timestamp;
 use bridge_core::source::{Connection, Input, SourceEvent};
@@ -21,7 +20,7 @@ use super::driver::{Driver, Heard};
 use super::habit::TransactionHabit;
 use super::judge::{Bench, TransactionJudge};
 use super::leader::{Leader, Packet};
-use super::plan::TransactionPlan;
+use super::plan::{TransactionPlan, is_captured};
 use super::reached::{Encountered, Encounters};
 use crate::journal::{Faults, Store, Tap, Trail};
 
@@ -69,7 +68,7 @@ impl TransactionWorld {
         let disk = ModelDisk::new(plan.syncs_commits, i64::MAX);
         TransactionWorld {
             random: StdRng::seed_from_u64(plan.seed),
-            judge: TransactionJudge::new(&plan.options.capture.roots),
+            judge: TransactionJudge::new(&plan),
             store: Store::new(disk, plan.with_real_journal),
             plan,
             habit,
@@ -389,10 +388,8 @@ impl TransactionWorld {
         }
         self.judge.pass(position.zxid, &self.leader.server.history);
         let tree = self.judge.tree();
-        let roots = &self.plan.options.capture.roots;
-        let is_captured =
-            |path: &&ZnodePath| !path.starts_with("/zookeeper") && roots.iter().any(|root| root.covers(path));
-        let nodes = tree.nodes.keys().filter(is_captured);
+        let scope = self.plan.scope();
+        let nodes = tree.nodes.keys().filter(|path| is_captured(&scope, path));
         let expected: Vec<_> = nodes
             .map(|path| (path.clone(), tree.stat(path), Some(tree.nodes[path].data.clone())))
             .collect();
@@ -461,7 +458,7 @@ impl TransactionWorld {
         if self.store.disk.borrow_mut().lose_power() > 0 {
             self.seen.see(Encountered::CommitsLost);
         }
-        self.judge = TransactionJudge::new(&self.plan.options.capture.roots);
+        self.judge = TransactionJudge::new(&self.plan);
         let records = self
             .store
             .read(Seq::ZERO, usize::MAX, &mut crate::coverage::Coverage::default());

@@ -223,41 +223,6 @@ fn without_digests_an_ensemble_that_had_znodes_before_its_first_transaction_does
     assert_eq!(begin(5), (vec![], Some(hole)));
 }
 
-#[test]
-fn the_end_of_a_session_that_lists_nothing_gets_its_list_from_a_tree_that_the_digest_proves() {
-    let owned = Operation::Create {
-        path: "/e".to_owned(),
-        data: None,
-        acl: vec![testing::anyone()],
-        lifetime: Lifetime::Ephemeral,
-        parent_cversion: 1,
-    };
-    let end = Operation::CloseSession { paths: None };
-    let check = |has_digests: bool, expected: Option<Vec<String>>| {
-        let mut tree = Tree::of_new_server();
-        let log: Vec<Transaction> = [owned.clone(), end.clone()]
-            .into_iter()
-            .zip(1..)
-            .map(|(operation, zxid)| {
-                tree.apply(&testing::transaction(zxid, operation.clone(), None));
-                let (version, value) = (DIGEST_VERSION, tree.digest());
-                let digest = has_digests.then_some(TreeDigest { version, value });
-                testing::transaction(zxid, operation, digest)
-            })
-            .collect();
-        let servers = Servers::with(&[&log]);
-        let mut history = servers.history();
-        history.applied(2);
-        let taken = history.poll().unwrap();
-        let paths = expected;
-        assert_eq!(taken[1].operation, Operation::CloseSession { paths });
-        assert_eq!(taken[1].payload_crc, log[1].payload_crc);
-    };
-    check(true, Some(vec!["/e".to_owned()]));
-    // A tree of a server without digests may have a part of later transactions.
-    check(false, None);
-}
-
 /// A request that failed, which has no digest.
 fn failed(zxid: i64) -> Transaction {
     testing::transaction(zxid, Operation::Error { code: -110 }, None)

@@ -50,8 +50,8 @@ enum Operation {
 }
 
 impl Parts {
-    /// `tree` is the one before the transaction.
-    pub fn of(transaction: &Transaction, tree: &Shadow) -> Parts {
+    /// `tree` is the one before the transaction. Of a session's end without a list, the znodes below the roots count.
+    pub fn of(transaction: &Transaction, tree: &Shadow, roots: &[String]) -> Parts {
         let mut operations = Vec::new();
         for change in &transaction.changes {
             match change {
@@ -61,9 +61,11 @@ impl Parts {
                 Change::Delete { path } => operations.push((Operation::Delete, path.clone())),
                 Change::Check => operations.push((Operation::Check, String::new())),
                 Change::Close { listed } => {
-                    let paths = listed
-                        .clone()
-                        .unwrap_or_else(|| tree.owned_by(transaction.session));
+                    let owned = || {
+                        let owned = tree.owned_by(transaction.session).into_iter();
+                        owned.filter(|path| is_captured(path, roots)).collect()
+                    };
+                    let paths = listed.clone().unwrap_or_else(owned);
                     operations.extend(paths.into_iter().map(|path| (Operation::Delete, path)));
                 }
             }
@@ -73,12 +75,15 @@ impl Parts {
     }
 }
 
+fn is_captured(path: &str, roots: &[String]) -> bool {
+    !is_left_out(path) && roots.iter().any(|root| covers(root, path))
+}
+
 /// Moves the tree over a transaction, and gives the records that it must have, in their order.
 pub fn apply(transaction: &Transaction, parts: &Parts, tree: &mut Shadow, roots: &[String]) -> Vec<Expected> {
-    let is_captured = |path: &str| !is_left_out(path) && roots.iter().any(|root| covers(root, path));
     let mut fates: BTreeMap<&str, Fate> = BTreeMap::new();
     for (index, (operation, path)) in parts.operations.iter().enumerate() {
-        if transaction.kind == Kind::Other || !is_captured(path) {
+        if transaction.kind == Kind::Other || !is_captured(path, roots) {
             continue;
         }
         let fate = fates.entry(path).or_insert_with(|| {

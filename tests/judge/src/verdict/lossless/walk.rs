@@ -112,7 +112,7 @@ impl<'a> Walk<'a> {
     fn advance(&mut self) -> (&'a Transaction, Parts, Vec<Expected>) {
         let transaction = &self.history[self.next];
         self.next += 1;
-        let parts = Parts::of(transaction, &self.tree);
+        let parts = Parts::of(transaction, &self.tree, self.case.roots);
         let expected = net::apply(transaction, &parts, &mut self.tree, self.case.roots);
         (transaction, parts, expected)
     }
