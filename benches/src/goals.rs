@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use crate::figures::{Comparison, Figures, Summary};
-use crate::scenario::{cut, idle, journal, latency, reconnect, services, start, sustained};
-use crate::subject::Subject::{self, Bridge, BridgeServices, Curator, Pipeline, Walk};
+use crate::scenario::{cut, idle, journal, large, latency, lossless, reconnect, services, start, sustained};
+use crate::subject::Subject::{
+    self, Bridge, BridgeObserver, BridgeServices, BridgeTxnlog, Curator, Pipeline, Walk,
+};
 
 /// The bound of a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +20,8 @@ enum Bound {
 enum Beside {
     /// Nothing: the value itself.
     Itself,
+    /// Nothing: the value of this subject.
+    Of(Subject),
     /// The ratio to another subject's value.
     By(Subject),
     /// The difference from another subject's value.
@@ -52,12 +56,12 @@ const fn goal(
     }
 }
 
-use Beside::{By, Itself, Less, OtherBy, OtherLess};
+use Beside::{By, Itself, Less, Of, OtherBy, OtherLess};
 use Bound::{AtLeast, AtMost};
 
 /// All goals, except those of single sinks, which have their own benchmark.
 #[rustfmt::skip] // One row each.
-const GOALS: [Goal; 30] = [
+const GOALS: [Goal; 43] = [
     goal("sustained rate by that of the bare pipeline", sustained::NAME, sustained::RATE, By(Pipeline), AtLeast(0.9)),
     goal("sustained rate by that of Curator", sustained::NAME, sustained::RATE, By(Curator), AtLeast(1.5)),
     goal("sustained: versions delivered, %", sustained::NAME, sustained::DELIVERED, Itself, AtLeast(99.0)),
@@ -88,6 +92,19 @@ const GOALS: [Goal; 30] = [
     goal("services: CPU for a change by that without sections", services::NAME, sustained::CPU, OtherBy(BridgeServices), AtMost(1.25)),
     goal("services: memory of 100,000 instances in 1,000 services, MB", services::REGISTRY, idle::MEMORY, OtherLess(BridgeServices), AtMost(30.0)),
     goal("start, 100,000 znodes: paths missing in the topic", start::HUNDRED_THOUSAND, start::MISSING, Itself, AtMost(0.0)),
+    goal("observer: versions delivered at the highest rate, %", lossless::SUSTAINED, sustained::DELIVERED, Of(BridgeObserver), AtLeast(100.0)),
+    goal("txnlog: versions delivered at the highest rate, %", lossless::SUSTAINED, sustained::DELIVERED, Of(BridgeTxnlog), AtLeast(100.0)),
+    goal("observer: CPU for a change at the highest rate by that of a watch", lossless::SUSTAINED, sustained::CPU, OtherBy(BridgeObserver), AtMost(1.0)),
+    goal("observer: ZooKeeper's CPU for a change, beyond the writes, by that of a watch", lossless::LATENCY, latency::ZOOKEEPER_MORE, OtherBy(BridgeObserver), AtMost(0.5)),
+    goal("observer: latency p50 by that of a watch", lossless::LATENCY, latency::P50, OtherBy(BridgeObserver), AtMost(1.0)),
+    goal("observer: latency p99 by that of a watch", lossless::LATENCY, latency::P99, OtherBy(BridgeObserver), AtMost(1.0)),
+    goal("observer: missed writes in the topic, s after the server's first answer", lossless::BACK, lossless::AFTER_ANSWER, Of(BridgeObserver), AtMost(0.5)),
+    goal("observer: missed writes delivered, %", lossless::BACK, sustained::DELIVERED, Of(BridgeObserver), AtLeast(100.0)),
+    goal("observer: gaps after missed writes", lossless::BACK, lossless::GAPS, Of(BridgeObserver), AtMost(0.0)),
+    goal("observer, 1,000,000 znodes: start until all is in the topic, s", large::MILLION_START, start::SECONDS, Of(BridgeObserver), AtMost(20.0)),
+    goal("observer, 1,000,000 znodes: peak memory, MB", large::MILLION_WRITES, sustained::MEMORY, Of(BridgeObserver), AtMost(100.0)),
+    goal("observer, 1,000,000 znodes: versions delivered at the highest rate, %", large::MILLION_WRITES, sustained::DELIVERED, Of(BridgeObserver), AtLeast(100.0)),
+    goal("observer, 1,000,000 znodes: missed transactions into the topic, a second", large::MILLION_WRITES, large::CATCH_UP, Of(BridgeObserver), AtLeast(30_000.0)),
 ];
 
 /// A goal and its result.
@@ -116,6 +133,7 @@ impl Goal {
             |other, comparison| figures.beside(self.scenario, self.measure, (other, Bridge), comparison);
         let reached = match self.beside {
             Itself => figures.summary(self.scenario, Bridge, self.measure),
+            Of(subject) => figures.summary(self.scenario, subject, self.measure),
             By(other) => beside(other, Comparison::Ratio),
             Less(other) => beside(other, Comparison::Difference),
             OtherBy(other) => beside_bridge(other, Comparison::Ratio),

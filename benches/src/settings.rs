@@ -20,13 +20,21 @@ pub enum Scenario {
     Idle,
     /// Bytes on the network.
     Network,
-    /// Sources that read transactions beside one that watches.
+    /// Sources that read transactions beside one that watches: the next four.
     Lossless,
+    /// Of these, writes at the maximum rate of the server.
+    LosslessRate,
+    /// Writes at a steady rate.
+    LosslessLatency,
+    /// A connection that is lost for some hundred writes.
+    LosslessBack,
+    /// Large trees: a start, writes at the maximum rate, and a connection that is lost for many writes.
+    LosslessLarge,
     /// Service events beside a bridge without.
     Services,
 }
 
-/// All of them, in the order in which they run.
+/// Those that are chosen by default, in the order in which they run: all, parts of others left out.
 pub const SCENARIOS: [Scenario; 9] = [
     Scenario::Sustained,
     Scenario::Latency,
@@ -60,6 +68,8 @@ pub struct Sizes {
     pub reconnect_tree: usize,
     /// Writes that a lost connection misses, fewer than a leader keeps in memory.
     pub missed_writes: usize,
+    /// Writes to a large tree, and those that a connection misses of which a leader keeps all.
+    pub large_writes: usize,
     /// The size of the idle tree.
     pub idle_tree: usize,
     /// The time of the idle scenario.
@@ -87,6 +97,7 @@ impl Sizes {
             start_trees: vec![100_000, 1_000_000],
             reconnect_tree: 1_000_000,
             missed_writes: 400,
+            large_writes: 200_000,
             idle_tree: 100_000,
             idle: Duration::from_secs(60),
             network_tree: 10_000,
@@ -105,6 +116,7 @@ impl Sizes {
             paced_writes: 2_000,
             start_trees: vec![100_000],
             reconnect_tree: 100_000,
+            large_writes: 50_000,
             idle: Duration::from_secs(30),
             ..Sizes::full()
         }

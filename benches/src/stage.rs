@@ -16,6 +16,8 @@ use crate::tree;
 
 /// The heap of the server for a small tree.
 pub const HEAP: &str = "1g";
+/// Transactions that a leader keeps for observers by default.
+pub const COMMIT_LOG: usize = 500;
 /// The heap of the server for a million znodes.
 pub const HEAP_OF_A_MILLION: &str = "3g";
 
@@ -64,16 +66,17 @@ impl Stage {
     ///
     /// If one does not start.
     pub async fn start(heap: &str) -> Result<Stage> {
-        Stage::with(heap, Kafka::builder(), false).await
+        Stage::with(heap, Kafka::builder(), None).await
     }
 
-    /// Starts the servers with ZooKeeper as an ensemble of one, which has a quorum port.
+    /// Starts the servers with ZooKeeper as an ensemble of one, which has a quorum port. It keeps this number of transactions
+    /// in memory for observers that come back.
     ///
     /// # Errors
     ///
     /// As [`Stage::start`].
-    pub async fn start_quorum(heap: &str) -> Result<Stage> {
-        Stage::with(heap, Kafka::builder(), true).await
+    pub async fn start_quorum(heap: &str, commit_log: usize) -> Result<Stage> {
+        Stage::with(heap, Kafka::builder(), Some(commit_log)).await
     }
 
     /// Starts the servers with a proxy in front of the broker.
@@ -82,10 +85,10 @@ impl Stage {
     ///
     /// As [`Stage::start`].
     pub async fn start_with_proxy(heap: &str) -> Result<Stage> {
-        Stage::with(heap, Kafka::builder().behind_proxy(), false).await
+        Stage::with(heap, Kafka::builder().behind_proxy(), None).await
     }
 
-    async fn with(heap: &str, kafka: KafkaBuilder, is_quorum: bool) -> Result<Stage> {
+    async fn with(heap: &str, kafka: KafkaBuilder, quorum: Option<usize>) -> Result<Stage> {
         let zookeeper = ZooKeeper::builder()
             .heap(heap)
             .property("tickTime", "2000")
@@ -94,12 +97,17 @@ impl Stage {
             .property("minSessionTimeout", "4000")
             .property("preAllocSize", "65536")
             .lasting();
-        let zookeeper = if is_quorum { zookeeper.quorum() } else { zookeeper };
+        let zookeeper = match quorum {
+            Some(commit_log) => zookeeper
+                .quorum()
+                .property("commitLogCount", &commit_log.to_string()),
+            None => zookeeper,
+        };
         let kafka = kafka.lasting();
         let (zookeeper, kafka) = futures::try_join!(zookeeper.start(), kafka.start())?;
         let client = tree::connect(&zookeeper.connect_string()).await?;
         Ok(Stage {
-            logs: is_quorum.then(|| zookeeper.data_dir(0)),
+            logs: quorum.map(|_| zookeeper.data_dir(0)),
             zookeeper,
             kafka,
             client,

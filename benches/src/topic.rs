@@ -66,6 +66,11 @@ pub enum Watch {
 pub struct TopicEnd(Vec<i64>);
 
 impl TopicEnd {
+    /// The number of messages before it.
+    pub fn messages(&self) -> i64 {
+        self.0.iter().sum()
+    }
+
     /// Whether a record was appended after this position. After the default position everything is.
     pub fn is_before(&self, record: &TopicRecord) -> bool {
         let (partition, offset) = record.position;
@@ -248,11 +253,30 @@ impl Topic {
     ///
     /// If it cannot be read.
     pub async fn read(&self) -> Result<Vec<TopicRecord>> {
+        self.read_after(&TopicEnd::default()).await
+    }
+
+    /// Reads the messages after a position, in order for each key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Topic::read`].
+    pub async fn read_after(&self, position: &TopicEnd) -> Result<Vec<TopicRecord>> {
         let this = self.clone();
+        let begin = |partition: usize| position.0.get(partition).copied().unwrap_or_default();
+        let begins: Vec<i64> = (0..)
+            .take(PARTITIONS.unsigned_abs() as usize)
+            .map(begin)
+            .collect();
         tokio::task::spawn_blocking(move || {
             let consumer = this.consumer()?;
-            let mut waiting: i64 = this.ends(&consumer, ANSWER_BOUND)?.iter().sum();
-            consumer.assign(&this.from(Offset::Beginning)?)?;
+            let ends: i64 = this.ends(&consumer, ANSWER_BOUND)?.iter().sum();
+            let mut waiting = ends - begins.iter().sum::<i64>();
+            let mut list = TopicPartitionList::new();
+            for (partition, begin) in (0..PARTITIONS).zip(&begins) {
+                list.add_partition_offset(&this.name, partition, Offset::Offset(*begin))?;
+            }
+            consumer.assign(&list)?;
             let mut records = Vec::new();
             while waiting > 0 {
                 let message = consumer.poll(MESSAGE_BOUND);
@@ -263,14 +287,6 @@ impl Topic {
             Ok(records)
         })
         .await?
-    }
-
-    fn from(&self, offset: Offset) -> Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            list.add_partition_offset(&self.name, partition, offset)?;
-        }
-        Ok(list)
     }
 
     /// Follows the topic from its current end and records the age of each value at its arrival.

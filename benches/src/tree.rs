@@ -64,6 +64,15 @@ pub fn large(leaves: usize) -> impl Iterator<Item = String> {
     })
 }
 
+/// Leaves of a large tree for a writer, all over it: each is used once before one is used again.
+pub fn scattered(leaves: usize, count: usize) -> Vec<String> {
+    // A prime that divides no tree of a benchmark.
+    const STEP: usize = 7_919;
+    let leaf = |at: usize| (at * STEP) % leaves;
+    let path = |leaf| format!("{ROOT}/group-{:05}/znode-{:03}", leaf / SIBLINGS, leaf % SIBLINGS);
+    (0..count.min(leaves)).map(|at| path(leaf(at))).collect()
+}
+
 /// Instances below services below the root, parents first.
 pub fn registry(instances: usize) -> impl Iterator<Item = String> {
     (0..instances).flat_map(|instance| {
@@ -159,5 +168,24 @@ impl<I: Iterator<Item = String>> Iterator for Chunks<I> {
     fn next(&mut self) -> Option<Vec<String>> {
         let chunk: Vec<String> = self.paths.by_ref().take(OPERATIONS).collect();
         (!chunk.is_empty()).then_some(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn scattered_leaves_are_different_ones_of_the_tree() {
+        for leaves in [1_500, 100_000] {
+            let tree: HashSet<String> = large(leaves).collect();
+            let scattered = scattered(leaves, 1_200);
+            let different: HashSet<&String> = scattered.iter().collect();
+            assert_eq!(different.len(), 1_200);
+            assert!(scattered.iter().all(|path| tree.contains(path)));
+        }
+        assert_eq!(scattered(10, 100).len(), 10);
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_bench::{
-    Figures, Scenario, Settings, Sizes, Subject, cut, latency, lossless, network, reconnect, run, start,
-    sustained, table,
+    Figures, Scenario, Settings, Sizes, Subject, cut, large, latency, lossless, network, reconnect, run,
+    start, sustained, table,
 };
 use bridge_servers::real_servers;
 
@@ -24,6 +24,7 @@ fn sizes() -> Sizes {
         start_trees: vec![1_500],
         reconnect_tree: 1_500,
         missed_writes: 100,
+        large_writes: 700,
         idle_tree: 500,
         network_tree: 500,
         idle: Duration::from_millis(500),
@@ -161,4 +162,20 @@ async fn sources_that_read_transactions_deliver_every_version_beside_a_watch() {
         sustained::DELIVERED,
     );
     assert_eq!(back, 100.0, "{table}");
+    let observer = |scenario, measure| value(&figures, scenario, Subject::BridgeObserver, measure);
+    assert_eq!(observer(lossless::BACK, lossless::GAPS), 0.0, "{table}");
+    let of_tree = |measure| observer("every change: writes, 1500 znodes", measure);
+    for delivered in [sustained::DELIVERED, large::CAUGHT_UP] {
+        assert_eq!(of_tree(delivered), 100.0, "{delivered}: {table}");
+    }
+    // More than a leader keeps by default.
+    assert_eq!(of_tree(lossless::GAPS), 0.0, "{table}");
+    let p50 = |subject| value(&figures, lossless::LATENCY, subject, latency::P50);
+    assert!(
+        p50(Subject::Bridge) > 0.0 && p50(Subject::BridgeTxnlog) > 0.0,
+        "{table}"
+    );
+    // A watch has a gap where its connection was lost, and the count sees it.
+    let gaps = value(&figures, lossless::BACK, Subject::Bridge, lossless::GAPS);
+    assert_eq!(gaps, 1.0, "{table}");
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::sustained::for_each;
 use super::{OTHERS, in_turn};
 use crate::figures::{Figures, Measures};
 use crate::settings::Settings;
-use crate::stage::{HEAP, Stage};
+use crate::stage::{HEAP, Spent, Stage};
 use crate::subject::{Linger, Orders, Running, Subject};
 use crate::topic::{Watch, percentile};
 use crate::tree;
@@ -25,6 +26,8 @@ pub const P99: &str = "p99, ms";
 const MOST: &str = "maximum, ms";
 /// Processor time of the subject.
 pub const CPU: &str = "CPU of the subject, µs a change";
+/// Processor time of the server beyond that of the same writes without a subject.
+pub const ZOOKEEPER_MORE: &str = "CPU of ZooKeeper beyond that with the writer alone, µs a change";
 /// Values that the consumer received.
 const CAME: &str = "values received, %";
 
@@ -40,11 +43,34 @@ pub(super) async fn run(settings: &Settings, figures: &mut Figures) -> Result<()
     for repetition in 0..settings.sizes.repetitions {
         for subject in in_turn(&SUBJECTS, settings, repetition) {
             let measures = Box::pin(round(&stage, settings, subject, Linger::Millis(5), &paths)).await;
-            let measures = measures.with_context(|| format!("{SAME_LINGER}, {subject}"))?;
+            let (measures, _) = measures.with_context(|| format!("{SAME_LINGER}, {subject}"))?;
             figures.add(SAME_LINGER, repetition, subject, measures);
         }
-        let measures = Box::pin(round(&stage, settings, Subject::Bridge, Linger::Own, &paths)).await?;
+        let (measures, _) = Box::pin(round(&stage, settings, Subject::Bridge, Linger::Own, &paths)).await?;
         figures.add(OWN_LINGER, repetition, Subject::Bridge, measures);
+    }
+    Ok(())
+}
+
+/// Measures these subjects on a stage without a tree, with the same linger, beside the writer alone.
+pub(super) async fn beside(
+    stage: &Stage,
+    name: &str,
+    subjects: &[Subject],
+    settings: &Settings,
+    figures: &mut Figures,
+) -> Result<()> {
+    let paths = tree::flat(settings.sizes.written_znodes);
+    tree::plant(stage.client(), paths.iter().cloned(), settings.sizes.value_bytes).await?;
+    for repetition in 0..settings.sizes.repetitions {
+        let (_, alone) = Box::pin(round(stage, settings, Subject::None, Linger::Millis(5), &paths)).await?;
+        for subject in in_turn(subjects, settings, repetition) {
+            let measured = Box::pin(round(stage, settings, subject, Linger::Millis(5), &paths)).await;
+            let (mut measures, spent) = measured.with_context(|| format!("{name}, {subject}"))?;
+            let more = spent.zookeeper.saturating_sub(alone.zookeeper);
+            measures.insert(ZOOKEEPER_MORE, for_each(more, settings.sizes.paced_writes));
+            figures.add(name, repetition, subject, measures);
+        }
     }
     Ok(())
 }
@@ -55,7 +81,7 @@ async fn round(
     subject: Subject,
     linger: Linger,
     paths: &[String],
-) -> Result<Measures> {
+) -> Result<(Measures, Spent)> {
     let sizes = &settings.sizes;
     let topic = stage.topic().await?;
     let orders = Orders {
@@ -63,10 +89,12 @@ async fn round(
         bootstrap: &stage.bootstrap(),
         topic: &topic,
         linger,
-        transactions: None,
+        transactions: stage.transactions(),
     };
-    let mut running = Running::start(subject, settings, &orders)?.context("this subject has no process")?;
-    running.ready().await?;
+    let mut running = Running::start(subject, settings, &orders)?;
+    if let Some(running) = &mut running {
+        running.ready().await?;
+    }
     // Unmeasured, to warm up the programs, above all a JVM.
     let warming = flat_out(
         stage.server(),
@@ -75,10 +103,11 @@ async fn round(
         sizes.value_bytes,
     );
     warming.await?;
-    topic.rest(1, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
+    let least = i64::from(running.is_some());
+    topic.rest(least, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
 
     let follower = topic.follow()?;
-    let before = stage.costs(Some(&running))?;
+    let before = stage.costs(running.as_ref())?;
     let paced = paced(
         stage.server(),
         paths.to_vec(),
@@ -87,12 +116,18 @@ async fn round(
         sizes.value_bytes,
     );
     paced.await?;
-    topic.rest(1, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
-    let spent = stage.costs(Some(&running))?.since(&before);
+    topic.rest(least, sizes.quiet, REST_BOUND, Watch::Loosely).await?;
+    let spent = stage.costs(running.as_ref())?.since(&before);
     let ages = follower.ages().await?;
-    running.end().await?;
+    let measures = match running {
+        None => Measures::new(),
+        Some(running) => {
+            running.end().await?;
+            measures(ages, sizes.paced_writes, spent.subject, spent.others_percent())?
+        }
+    };
     topic.remove().await?;
-    measures(ages, sizes.paced_writes, spent.subject, spent.others_percent())
+    Ok((measures, spent))
 }
 
 fn measures(mut ages: Vec<Duration>, writes: usize, spent: Duration, others: f64) -> Result<Measures> {

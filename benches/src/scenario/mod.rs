@@ -3,6 +3,7 @@
 pub mod cut;
 pub mod idle;
 pub mod journal;
+pub mod large;
 pub mod latency;
 pub mod lossless;
 pub mod network;
@@ -16,6 +17,7 @@ use anyhow::Result;
 use crate::figures::Figures;
 use crate::settings::{Scenario, Settings};
 use crate::subject::Subject;
+use lossless::LosslessPart;
 
 /// Processor time of other programs. It makes a round less reliable.
 pub const OTHERS: &str = "CPU of others, % of one core";
@@ -34,7 +36,16 @@ pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures)
         Scenario::Cut => Box::pin(cut::run(settings, figures)).await,
         Scenario::Idle => Box::pin(idle::run(settings, figures)).await,
         Scenario::Network => Box::pin(network::run(settings, figures)).await,
-        Scenario::Lossless => Box::pin(lossless::run(settings, figures)).await,
+        Scenario::Lossless => {
+            for part in lossless::PARTS {
+                Box::pin(lossless::run(part, settings, figures)).await?;
+            }
+            Ok(())
+        }
+        Scenario::LosslessRate => Box::pin(lossless::run(LosslessPart::Rate, settings, figures)).await,
+        Scenario::LosslessLatency => Box::pin(lossless::run(LosslessPart::Latency, settings, figures)).await,
+        Scenario::LosslessBack => Box::pin(lossless::run(LosslessPart::Back, settings, figures)).await,
+        Scenario::LosslessLarge => Box::pin(lossless::run(LosslessPart::Large, settings, figures)).await,
         Scenario::Services => Box::pin(services::run(settings, figures)).await,
     }
 }

@@ -64,6 +64,15 @@ fn name(leaves: usize) -> String {
     }
 }
 
+/// The most rounds with a tree.
+pub(super) fn most_rounds(leaves: usize) -> usize {
+    if leaves > LARGE {
+        ROUNDS_OF_LARGE
+    } else {
+        usize::MAX
+    }
+}
+
 /// The heap of the server for a tree.
 pub(super) fn heap(leaves: usize) -> &'static str {
     if leaves > LARGE { HEAP_OF_A_MILLION } else { HEAP }
@@ -85,12 +94,7 @@ pub(super) async fn beside(
     for subject in [Subject::Pipeline, Subject::Bridge] {
         Box::pin(round(stage, settings, subject, znodes)).await?;
     }
-    let most = if leaves > LARGE {
-        ROUNDS_OF_LARGE
-    } else {
-        usize::MAX
-    };
-    for repetition in 0..settings.sizes.repetitions.min(most) {
+    for repetition in 0..settings.sizes.repetitions.min(most_rounds(leaves)) {
         for subject in in_turn(subjects, settings, repetition) {
             let measures = Box::pin(round(stage, settings, subject, znodes)).await;
             let measures = measures.with_context(|| format!("{name}, {subject}"))?;

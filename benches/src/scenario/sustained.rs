@@ -41,7 +41,7 @@ pub const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, µs a change";
 /// Processor time of the broker.
 const KAFKA_CPU: &str = "CPU of Kafka, µs a change";
 /// Peak memory of the subject.
-const MEMORY: &str = "peak memory, MB";
+pub const MEMORY: &str = "peak memory, MB";
 
 /// The subjects.
 const SUBJECTS: [Subject; 6] = [
@@ -206,7 +206,7 @@ async fn wrong(stage: &Stage, records: &[TopicRecord]) -> Result<usize> {
 }
 
 /// The time from the last write to the last durable message, in ms.
-fn behind(rest: Rest, written: Written) -> f64 {
+pub(super) fn behind(rest: Rest, written: Written) -> f64 {
     rest.at.saturating_duration_since(written.ended).as_secs_f64() * 1_000.0
 }
 
@@ -257,12 +257,12 @@ fn zxid(text: &str) -> Option<i64> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn percent(part: usize, whole: usize) -> f64 {
+pub(super) fn percent(part: usize, whole: usize) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
 #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-fn for_each(spent: Duration, writes: usize) -> f64 {
+pub(super) fn for_each(spent: Duration, writes: usize) -> f64 {
     spent.as_secs_f64() * 1e6 / writes as f64
 }
 

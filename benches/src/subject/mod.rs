@@ -110,6 +110,7 @@ pub struct TransactionSource<'a> {
 pub struct Running {
     subject: Subject,
     child: Child,
+    command: Command,
     // Dropped after the process, which writes to it.
     _folder: TempDir,
 }
@@ -147,6 +148,7 @@ impl Running {
         Ok(Some(Running {
             subject,
             child,
+            command,
             _folder: folder,
         }))
     }
@@ -192,6 +194,25 @@ impl Running {
         let lines = self.child.stdout();
         let printed = lines.iter().rev().find_map(|line| line.strip_prefix("events "));
         printed.and_then(|count| count.parse().ok()).unwrap_or_default()
+    }
+
+    /// Kills it. Its files stay.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be killed.
+    pub async fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts it again with its files.
+    ///
+    /// # Errors
+    ///
+    /// If it does not start.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.child = Child::start(&self.command)?;
+        Ok(())
     }
 
     /// Ends it with SIGTERM, or with SIGKILL if that takes too long.
