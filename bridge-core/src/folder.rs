@@ -36,8 +36,8 @@ pub fn remove_if_there(file: &Path) -> io::Result<()> {
 }
 
 /// Opens or creates a file that only this program uses, for reading and writing, without changing it. `None` if it is a
-/// link, has a second name, or is no plain file: in a folder where others write, what is written into it would go
-/// elsewhere, and a pipe or a device has no end.
+/// link, has a second name, or is no plain file: in a folder where others write, its text would go elsewhere, and a pipe
+/// or a device has no end.
 ///
 /// # Errors
 ///

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use bridge_core::folder::{folder_of, remove_if_there, sync_folder};
+use bridge_core::folder::{folder_of, open_plain, remove_if_there, sync_folder};
 use nix::fcntl::OFlag;
 
 use crate::exit::{Exit, Failure};
@@ -40,14 +40,13 @@ impl WorkFolder {
             .mode(FOLDER_MODE)
             .create(around)
             .map_err(|error| environment(around, &error))?;
-        let held = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&lock)
-            .map_err(failed)?;
+        let held = open_plain(&lock, FILE_MODE).map_err(failed)?.ok_or_else(|| {
+            let message = format!(
+                "{} is a link or no plain file, so it is left alone\nhelp: find out who made it, and remove it",
+                lock.display()
+            );
+            Failure::new(Exit::Environment, message)
+        })?;
         match held.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
