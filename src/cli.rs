@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::command::{self, argument::word_of};
 use crate::exit::{Exit, Failure};
 use crate::operator::Journals;
+use crate::terminal::notice;
 use crate::version;
 
 const EXAMPLES: &str = "\
@@ -220,7 +221,7 @@ impl ConfigFlag {
 
 /// Prints the problems of a configuration.
 pub fn refused(refused: Refused) -> Failure {
-    eprintln!("{refused}");
+    notice(refused);
     Failure::new(Exit::Configuration, "")
 }
 

@@ -2,6 +2,9 @@
 //!
 //! The command line, and nothing else: what a command does is in the crates below.
 
+// They panic where nobody reads the output any more, or its disk is full: `command::print` and `terminal::notice` do not.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 mod api;
 mod backfill;
 mod bridge;
@@ -25,11 +28,22 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
 
 use cli::{Cli, Command, suggest};
 use exit::{Exit, Failure};
+use terminal::notice;
 
 fn main() -> ExitCode {
+    // A file at its limit (ulimit -f) is an error of the write, and not the end of the process. Every later thread has the
+    // mask of this one; a command that a sink runs begins with none.
+    let blocked = SigSet::from(Signal::SIGXFSZ).thread_block();
+    if let Err(error) = blocked {
+        return report(&Failure::new(
+            Exit::Runtime,
+            format!("the signal SIGXFSZ cannot be blocked: {error}"),
+        ));
+    }
     // Several libraries bring rustls with them; without one provider for all, the first connection would panic.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
@@ -94,7 +108,7 @@ fn report(failure: &Failure) -> ExitCode {
         let (said, wait) = mpsc::channel();
         // A pipe that is full must not keep the process from its end.
         std::thread::spawn(move || {
-            eprintln!("{text}");
+            notice(text);
             let _ = said.send(());
         });
         let _ = wait.recv_timeout(MESSAGE_BOUND);

@@ -6,7 +6,8 @@
 //! Text of znodes and destinations goes through [`escaped`], so that it never reaches the terminal as a control sequence.
 
 use std::borrow::Cow;
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{IsTerminal, Write};
 
 use anstyle::AnsiColor;
 use bridge_console::text::{columns, escaped, size};
@@ -82,6 +83,11 @@ pub fn broken(text: &str, width: usize) -> Vec<String> {
     let text = escaped(text);
     let lines = textwrap::wrap(&text, options);
     lines.into_iter().map(Cow::into_owned).collect()
+}
+
+/// Writes a line to standard error. Where nobody can read it any more, it is dropped: `eprintln!` would panic.
+pub fn notice(text: impl fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A message for standard error, wrapped between words and escaped on a terminal.

@@ -11,7 +11,7 @@ use super::question::{QuestionFlags, pages};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
-use crate::terminal::{count, to_the_second};
+use crate::terminal::{count, notice, to_the_second};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,11 +80,11 @@ pub fn run(args: &ActivityArgs) -> Result<(), Failure> {
     let lines = list.items.iter().map(|bucket| line(bucket, most));
     print(&lines.collect::<String>())?;
     let total = list.items.iter().map(ActivityBucket::total).sum();
-    eprintln!(
+    notice(format_args!(
         "{}, {}",
         count(total, "record"),
         count(list.gaps.iter().filter(|gap| !gap.is_end).count() as u64, "gap")
-    );
+    ));
     Ok(())
 }
 

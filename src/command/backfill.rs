@@ -14,7 +14,7 @@ use crate::bridge::{journal_file, key_file};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::source_type::source_type;
-use crate::terminal::count;
+use crate::terminal::{count, notice};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +79,9 @@ pub fn run(args: &BackfillArgs) -> Result<(), Failure> {
     let applied = match journal_file(&config, source).exists() {
         true => Vec::new(),
         false => serving::block_on(async { Ok(kind.applied().await) })?.unwrap_or_else(|reason| {
-            eprintln!("only what the logs themselves show to be committed is taken: {reason}");
+            notice(format_args!(
+                "only what the logs themselves show to be committed is taken: {reason}"
+            ));
             Vec::new()
         }),
     };
@@ -117,11 +119,11 @@ fn progress(name: &str) -> impl FnMut(Progress) + use<> {
     move |progress| {
         if is_watched && printed.elapsed() >= PROGRESS_EVERY {
             printed = Instant::now();
-            eprintln!(
+            notice(format_args!(
                 "{name}: {}, up to {} …",
                 count(progress.records, "record"),
                 progress.zxid
-            );
+            ));
         }
     }
 }

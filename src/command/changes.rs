@@ -13,6 +13,7 @@ use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
 use super::{print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
+use crate::terminal::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -107,16 +108,16 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
     }
     print(&text)?;
     if list.items.is_empty() {
-        eprintln!("no record matches");
+        notice("no record matches");
         if args.session.is_some() {
-            eprintln!(
+            notice(
                 "help: records name the session that wrote only where a source reads transactions (capture = \"observer\" or \
-                 \"txnlog\"); 'zkbridge log' prints it from the transaction log of a server"
+                 \"txnlog\"); 'zkbridge log' prints it from the transaction log of a server",
             );
         }
     }
     if let Some(words) = rest_words(&list, "records") {
-        eprintln!("{words}");
+        notice(words);
     }
     Ok(())
 }

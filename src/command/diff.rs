@@ -12,7 +12,7 @@ use super::question::{COUNT, QuestionFlags, doubt_lines, moment_words, pages, re
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
-use crate::terminal::Tone;
+use crate::terminal::{Tone, notice};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,7 +80,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     text.push_str(&sums(&list.items));
     print(&text)?;
     if let Some(words) = rest_words(&list, "differences") {
-        eprintln!("{words}");
+        notice(words);
     }
     Ok(())
 }

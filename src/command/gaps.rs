@@ -11,7 +11,7 @@ use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
-use crate::terminal::{count, span, to_the_second};
+use crate::terminal::{count, notice, span, to_the_second};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,10 +65,10 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
     }
     print(&text)?;
     if list.items.is_empty() {
-        eprintln!("there is no gap");
+        notice("there is no gap");
     }
     if let Some(words) = rest_words(&list, "gaps") {
-        eprintln!("{words}");
+        notice(words);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::question::{COUNT, QuestionFlags, doubt_lines, moment_words, pages, re
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::{Exit, Failure};
-use crate::terminal::{Tone, to_the_second};
+use crate::terminal::{Tone, notice, to_the_second};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,11 +77,11 @@ pub fn run(args: &LsArgs) -> Result<(), Failure> {
     }
     print(&text)?;
     if let Some(words) = rest_words(&list, "children") {
-        eprintln!("{words}");
+        notice(words);
     }
     match list.items.is_empty() {
         true if list.complete => {
-            eprintln!("no child existed");
+            notice("no child existed");
             Ok(())
         }
         true => Err(Failure::new(Exit::Runtime, "")),

@@ -22,7 +22,7 @@ use super::{argument, serving};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
-use crate::terminal::count;
+use crate::terminal::{count, notice};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -382,7 +382,7 @@ impl SourceReplay<'_> {
             show_progress(&self.sink, total.records, all, range);
         }
         if total.records > 0 && std::io::stderr().is_terminal() {
-            eprintln!();
+            notice("");
         }
         Ok(total)
     }
@@ -413,10 +413,10 @@ impl SourceReplay<'_> {
                     .find(|error| !error.is_empty())
             });
             if waits.is_some() && waits != said {
-                eprintln!(
+                notice(format_args!(
                     "waiting for the destination: {}",
                     escaped(waits.as_deref().unwrap_or_default())
-                );
+                ));
                 said = waits;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -22,7 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::logging;
 use crate::operator::Journals;
 use crate::service_manager::ServiceManager;
-use crate::terminal::count;
+use crate::terminal::{count, notice};
 use crate::version;
 
 const EXAMPLES: &str = "\
@@ -103,7 +103,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status /api/v1");
         }
         if std::io::stderr().is_terminal() && loaded.config.sinks.is_empty() {
-            eprintln!("no [[sink]] is configured: changes are kept in the journal only");
+            notice("no [[sink]] is configured: changes are kept in the journal only");
         }
         let service_manager = Arc::new(ServiceManager::of_environment());
         service_manager.ready(&summary(&loaded, &bridge));

@@ -21,6 +21,7 @@ use super::template::{OwnTemplate, shown};
 use super::{argument, json_line, print_on};
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
+use crate::terminal::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -149,7 +150,7 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
         None => print_last(&mut tails, args.count.unwrap_or(COUNT), &selection, &mut printer)?,
     };
     if printer.printed == 0 {
-        eprintln!("no record matches");
+        notice("no record matches");
     }
     match args.follow && goes_on {
         true => serving::block_on(follow(&mut tails, &selection, &mut printer)),

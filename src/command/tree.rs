@@ -15,6 +15,7 @@ use super::question::{QuestionFlags, doubt_lines, moment_words, pages};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
+use crate::terminal::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,13 +105,13 @@ pub fn run(args: &TreeArgs) -> Result<(), Failure> {
     }
     print(&text)?;
     if !answer.complete {
-        eprintln!("there are more znodes; raise -n or --depth to see them");
+        notice("there are more znodes; raise -n or --depth to see them");
     }
     if answer.unknown > 0 {
-        eprintln!(
+        notice(format_args!(
             "{} more may have existed: the journal does not show that they did not",
             answer.unknown
-        );
+        ));
     }
     Ok(())
 }

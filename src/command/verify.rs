@@ -15,7 +15,7 @@ use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
 use crate::source_type::source_type;
-use crate::terminal::{Tone, count, line};
+use crate::terminal::{Tone, count, line, notice};
 use crate::verify::{BridgeState, Comparison, Difference, RateLimit, verify};
 
 const EXAMPLES: &str = "\
@@ -90,7 +90,10 @@ async fn verify_source(
     bridge: BridgeState,
 ) -> Result<Comparison, Failure> {
     if std::io::stderr().is_terminal() {
-        eprintln!("{}: reading at most {} znodes a second …", source.name, args.rate);
+        notice(format_args!(
+            "{}: reading at most {} znodes a second …",
+            source.name, args.rate
+        ));
     }
     let opened = source_type(&source.kind).survey().await;
     let unreachable = |error: SourceError| Failure::new(Exit::Environment, error.to_string());

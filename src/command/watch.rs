@@ -25,6 +25,7 @@ use crate::cli::LogFlags;
 use crate::exit::{Exit, Failure};
 use crate::logging;
 use crate::source_type::source_type;
+use crate::terminal::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,7 +92,7 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
         }
         let mut source = bridge.view().sources().swap_remove(0);
         let mut sinks = bridge.view().sinks();
-        eprintln!("connecting to {} …", args.connect);
+        notice(format_args!("connecting to {} …", args.connect));
         let end = tokio::select! {
             signal = signals.next() => Err(Failure::new(Exit::Signal(signal), "")),
             failure = first_trouble(&mut source, args, &config.sources[0]) => Err(failure),
@@ -136,12 +137,12 @@ async fn first_trouble(
             args.roots.join(" ")
         };
         for missing in missing(config).await {
-            eprintln!(
+            notice(format_args!(
                 "{} does not exist yet; its create will be printed",
                 escaped(&missing)
-            );
+            ));
         }
-        eprintln!("watching {roots}; Ctrl-C ends");
+        notice(format_args!("watching {roots}; Ctrl-C ends"));
     }
     let mut said = None;
     loop {
@@ -151,7 +152,7 @@ async fn first_trouble(
         let trouble = source.borrow_and_update().trouble.clone();
         if trouble != said {
             if let Some(trouble) = &trouble {
-                eprintln!("{}; retrying", escaped(trouble));
+                notice(format_args!("{}; retrying", escaped(trouble)));
             }
             said = trouble;
         }

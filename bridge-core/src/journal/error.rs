@@ -94,7 +94,9 @@ impl JournalError {
     /// An error that the operating system reported while `doing` something.
     pub(super) fn of_io(file: &Path, doing: &str, error: io::Error) -> JournalError {
         let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalErrorKind::DiskFull,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                JournalErrorKind::DiskFull
+            }
             io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory

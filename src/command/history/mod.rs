@@ -20,7 +20,7 @@ use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
-use crate::terminal::count;
+use crate::terminal::{count, notice};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -170,10 +170,10 @@ fn say_below(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure
         (None, _) => ("", "are"),
     };
     let words = count(below, "record");
-    eprintln!(
+    notice(format_args!(
         "{at_least}{words} of znodes below {verb} printed by 'zkbridge changes {}'",
         escaped(&args.path)
-    );
+    ));
     Ok(true)
 }
 

@@ -15,7 +15,7 @@ use crate::bridge::key_file;
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
-use crate::terminal::bytes;
+use crate::terminal::{bytes, notice};
 
 /// A folder of copies is for its owner only, as they hold the data of znodes.
 const FOLDER_MODE: u32 = 0o700;
@@ -51,9 +51,9 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for (source, journal) in opened {
         let name = source.name.to_string();
-        eprintln!(
+        notice(format_args!(
             "{name}: copying; the write-ahead log of a running bridge grows until the copy is complete"
-        );
+        ));
         let backup = journal
             .reader()?
             .back_up(&args.to.join(format!("{name}.journal")))?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::ChosenJournals;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
-use crate::terminal::{Tone, count, line};
+use crate::terminal::{Tone, count, line, notice};
 
 pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
     let journals = args.config.journals()?;
@@ -21,7 +21,7 @@ pub(super) fn run(args: &ChosenJournals) -> Result<(), Failure> {
         let mut report = |what: &'static str, reader: &mut Reader| -> Result<(), Failure> {
             let inspection = reader.inspect(|subject| {
                 if is_watched {
-                    eprintln!("{name}: checking the {subject} of the {what} …");
+                    notice(format_args!("{name}: checking the {subject} of the {what} …"));
                 }
             })?;
             total += inspection.total;

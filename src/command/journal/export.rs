@@ -13,10 +13,10 @@ use clap::Args;
 use super::EXAMPLES;
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
-use crate::command::argument;
+use crate::command::{argument, print};
 use crate::exit::{Exit, Failure};
 use crate::export::{CsvTexts, ExportFormat, ExportWriter, NewFile, ZnodeRow, of_database, of_stream};
-use crate::terminal::count;
+use crate::terminal::{count, notice};
 
 /// Options of `journal export`.
 #[derive(Args, Debug)]
@@ -72,7 +72,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
     let takes_znodes = writer.takes_znodes();
     is_read(writer.finish())?;
     if exported.records == 0 {
-        eprintln!("no record matches");
+        notice("no record matches");
     }
     if let (Some(file), Some(to)) = (file, &args.output) {
         file.put().map_err(|error| cannot_write(to, &error))?;
@@ -80,11 +80,11 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), Failure> {
             true => format!(" and {}", count(exported.znodes, "znode")),
             false => String::new(),
         };
-        println!(
-            "{}{znodes} in {}",
+        print(&format!(
+            "{}{znodes} in {}\n",
             count(exported.records, "record"),
             to.display()
-        );
+        ))?;
     }
     Ok(())
 }
@@ -157,10 +157,10 @@ fn begin(args: &ExportArgs, journal: &JournalQuery) -> Result<Option<Seq>, Failu
         return Ok(None);
     };
     if first > Seq(1) && journal.oldest()? == Some(first) && Position::Seq(first) != from {
-        eprintln!(
+        notice(format_args!(
             "{}: retention has removed the records before {first}, of which --from may select some",
             journal.source()
-        );
+        ));
     }
     Ok(Some(Seq(first.0 - 1)))
 }
@@ -220,11 +220,11 @@ fn export_znodes(
         }
     }
     if unknown > 0 {
-        eprintln!(
+        notice(format_args!(
             "{}: {} more may have existed: the journal does not show that they did not",
             journal.source(),
             count(unknown, "znode")
-        );
+        ));
     }
     Ok(())
 }
@@ -259,7 +259,10 @@ fn is_read(done: io::Result<()>) -> Result<bool, Failure> {
 fn failed(error: &io::Error) -> Failure {
     Failure::new(
         Exit::Runtime,
-        format!("the records cannot be written: {error}; the export is not complete"),
+        format!(
+            "the records cannot be written: {error}; the export is not complete\nhelp: make room, or name a file elsewhere \
+             with --output, and export again"
+        ),
     )
 }
 

@@ -25,6 +25,7 @@ use super::serving::{self, Signals};
 use super::tail::ColorWord;
 use super::{json_text, print_on};
 use crate::exit::{Exit, Failure};
+use crate::terminal::notice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -228,11 +229,11 @@ impl RowPrinter {
         match end {
             LogEnd::Whole { .. } => Ok(true),
             LogEnd::Torn { at } => {
-                eprintln!(
+                notice(format_args!(
                     "note: {}: {}: the server is writing it, or was killed",
                     input.path.display(),
                     torn(at)
-                );
+                ));
                 Ok(true)
             }
             LogEnd::Damaged { at, fault } => {
@@ -245,7 +246,7 @@ impl RowPrinter {
     /// Reports a fault of a file; `true` to go on with the next one.
     fn fail(&mut self, input: &Input, fault: &str) -> Result<bool, Failure> {
         self.has_failed = true;
-        eprintln!("error: {}: {fault}", input.path.display());
+        notice(format_args!("error: {}: {fault}", input.path.display()));
         Ok(true)
     }
 }

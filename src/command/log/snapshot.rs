@@ -17,7 +17,7 @@ use super::row::{is_open, list_words, session_words, shown_list, whole};
 use super::{BATCH_BYTES, RowPrinter};
 use crate::command::{json_text, print_on};
 use crate::exit::Failure;
-use crate::terminal::{Tone, count, span};
+use crate::terminal::{Tone, count, notice, span};
 
 /// What is needed to print the znodes of a snapshot.
 #[derive(Default)]
@@ -41,7 +41,7 @@ pub fn print(input: &Input, compression: Compression, printer: &mut RowPrinter) 
             Ok(Some(item)) => {
                 if let SnapshotItem::End(end) = item {
                     let goes_on = print_on(&batch)?;
-                    eprintln!("{}", summary(input, &tables, &end));
+                    notice(format_args!("{}", summary(input, &tables, &end)));
                     return Ok(goes_on);
                 }
                 if let Some(line) = line(item, &mut tables, printer)? {
