@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -135,16 +135,25 @@ pub fn tls_objections(files: TlsFiles<'_>, peer: &str) -> Vec<ConfigIssue> {
 /// # Errors
 /// If there is no such file, it is not a regular one, or it cannot be read.
 pub fn read_regular(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let opened = open_regular(path)?;
+    let mut bytes = Vec::new();
+    opened.take(max + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max).then_some(bytes))
+}
+
+/// A regular file to read from, as [`read_regular`] opens it.
+///
+/// # Errors
+/// If there is no such file, it is not a regular one, or it cannot be opened.
+pub fn open_regular(path: &Path) -> io::Result<File> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(path)?;
-    if !opened.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    match opened.metadata()?.is_file() {
+        true => Ok(opened),
+        false => Err(io::Error::other("it is not a regular file")),
     }
-    let mut bytes = Vec::new();
-    opened.take(max + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= max).then_some(bytes))
 }
 
 /// Whether a text looks like the contents of a file rather than the path of one.

@@ -42,7 +42,7 @@ pub fn masking(
         return Ok(None);
     }
     let key = match read_key(key_file)? {
-        Some(key) => key,
+        Some(content) => parsed(key_file, &content)?,
         None => {
             let key = new_key(key_file)?;
             if had_masks {
@@ -62,7 +62,11 @@ pub fn masking(
     Ok(Some(Arc::new(masking)))
 }
 
-fn read_key(file: &Path) -> Result<Option<MaskKey>, Failure> {
+/// The text of the file of a key; `None` if there is none.
+///
+/// # Errors
+/// If it cannot be read, or holds no key.
+pub fn read_key(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
     let content = match read_regular(file, KEY_FILE_BYTES_MAX) {
         Ok(content) => content.unwrap_or_default(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -73,8 +77,13 @@ fn read_key(file: &Path) -> Result<Option<MaskKey>, Failure> {
             )));
         }
     };
-    let key = std::str::from_utf8(&content).ok().and_then(MaskKey::parse);
-    key.map(Some).ok_or_else(|| {
+    parsed(file, &content)?;
+    Ok(Some(content))
+}
+
+fn parsed(file: &Path, content: &[u8]) -> Result<MaskKey, Failure> {
+    let key = std::str::from_utf8(content).ok().and_then(MaskKey::parse);
+    key.ok_or_else(|| {
         environment(format!(
             "{} holds no key of masked values\nhelp: restore it from a copy; or remove it to start with a new key, with \
              which no digest equals an earlier one",
@@ -130,7 +139,8 @@ mod tests {
         let file = folder.path().join("main.mask-key");
         assert_eq!(read_key(&file).unwrap(), None);
         let key = new_key(&file).unwrap();
-        assert_eq!(read_key(&file).unwrap(), Some(key.clone()));
+        let content = read_key(&file).unwrap().unwrap();
+        assert_eq!(parsed(&file, &content).unwrap(), key);
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         assert_ne!(new_key(&folder.path().join("other.mask-key")).unwrap(), key);
         assert!(!folder.path().join("main.mask-key.new").exists());

@@ -47,7 +47,7 @@ pub use cursors::{CursorChange, unconfigured};
 pub use descriptors::raise_limit;
 pub use http::is_own_host;
 pub use listener::Peer;
-pub use mask::{key_file, masking};
+pub use mask::{key_file, masking, read_key};
 pub use reload::Reloaded;
 pub use sink_task::run_id;
 pub use sinks::sink;

@@ -11,7 +11,7 @@ use bridge_core::journal::{Existing, JournalErrorKind, Restored, restore};
 use clap::Args;
 use serde_json::json;
 
-use crate::bridge::{journal_file, key_file};
+use crate::bridge::{journal_file, key_file, read_key};
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
@@ -147,10 +147,10 @@ impl KeyCopy {
         let from = args
             .from
             .join(to.file_name().expect("a key is a file in data_dir"));
-        let Some(content) = read(&from)? else {
+        let Some(content) = read_key(&from)? else {
             return Ok(None);
         };
-        match read(to)? {
+        match read_key(to)? {
             Some(present) if present == content => return Ok(None),
             Some(_) if !args.force => {
                 return Err(Failure::new(
@@ -214,20 +214,6 @@ fn give_to_owner(data_dir: &Path, source: &SourceConfig) -> Result<(), Failure> 
         Ok(())
     };
     give().map_err(|error| cannot_write(data_dir, &error))
-}
-
-fn read(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    match fs::read(file) {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::new(
-            Exit::Environment,
-            format!(
-                "{} cannot be read: {error}\nhelp: give this user permission to read it",
-                file.display()
-            ),
-        )),
-    }
 }
 
 fn cannot_write(file: &Path, error: &io::Error) -> Failure {

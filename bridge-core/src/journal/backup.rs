@@ -2,24 +2,26 @@
 //!
 //! Invariants:
 //!
-//! * A copy appears under its name whole and synchronised, or not at all; only its owner may read it.
+//! * A copy appears under its name whole and synchronised, or not at all; only its owner may read it. Two processes never
+//!   write one copy.
 //! * The copy of a journal that is open is one read transaction: it has one state of records, image and cursors. No batch
 //!   waits for it, and the write-ahead log grows until it ends, because SQLite cannot restart the log meanwhile.
 //! * A copy takes the place of a journal only if its content is whole, its source is the same, no process has the journal
 //!   open, and the journal that was there is kept under another name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{JournalError, JournalErrorKind};
-use super::lock::{Lock, OWNER_ONLY, beside};
+use super::error::{JournalError, JournalErrorKind, start_anew};
+use super::lock::{ATTEMPTS, FileId, Lock, OWNER_ONLY, beside};
 use super::open::check_cluster;
 use super::read::Reader;
-use crate::folder::{folder_of, remove_if_there, sync_folder};
+use crate::file_path::open_regular;
+use crate::folder::{folder_of, open_plain, remove_if_there, sync_folder};
 use crate::number::Seq;
 
 /// The suffix of a copy that is being written.
@@ -29,7 +31,7 @@ const PART: &str = ".part";
 const REPLACED: &str = ".replaced";
 
 /// The files of SQLite beside a journal that a copy must not find.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// A copy of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,31 +76,19 @@ impl Reader {
     ///
     /// If there is a file of this name, it cannot be written, or the journal cannot be read. Nothing is left then.
     pub fn back_up(&mut self, to: &Path) -> Result<Backup, JournalError> {
-        if to.exists() {
-            return Err(JournalError::new(
-                JournalErrorKind::Unwritable,
-                to,
-                "there is such a file already: name another folder, or move the file away",
-            ));
-        }
         let part = beside(to, PART);
+        let held = hold(&part, to)?;
         let copied = self.copy_into(&part, to);
         if copied.is_err() {
             // The rest of an attempt must not look like a copy, and takes room.
             discard(&part);
         }
+        drop(held);
         copied
     }
 
     fn copy_into(&mut self, part: &Path, to: &Path) -> Result<Backup, JournalError> {
         let writing = |error| JournalError::of_io(to, "writing the copy", error);
-        remove_all(part).map_err(writing)?;
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(OWNER_ONLY)
-            .open(part)
-            .map_err(writing)?;
         let name = part.to_str().ok_or_else(|| {
             JournalError::new(
                 JournalErrorKind::Unwritable,
@@ -127,6 +117,68 @@ impl Reader {
     }
 }
 
+/// Makes the file of a copy, and keeps other processes from it. Without this, a second process would take the file away,
+/// and the first one would give its name to the half of the second one.
+fn hold(part: &Path, to: &Path) -> Result<File, JournalError> {
+    let refused = |kind, reason: &str| Err(JournalError::new(kind, to, reason));
+    let writing = |error| JournalError::of_io(to, "writing the copy", error);
+    for _ in 0..ATTEMPTS {
+        // Also a link that leads nowhere, and the copy of a process that has ended meanwhile.
+        if fs::symlink_metadata(to).is_ok() {
+            let reason = "there is such a file already: name another folder, or move the file away";
+            return refused(JournalErrorKind::Unwritable, reason);
+        }
+        // Always a new one: the rest of an attempt can be a file that others may read.
+        let created = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(OWNER_ONLY)
+            .open(part);
+        match created {
+            Ok(held) if is_held(&held, part).map_err(writing)? => {
+                remove_companions(part).map_err(writing)?;
+                return Ok(held);
+            }
+            // Another process takes it for the rest of an attempt.
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !is_removed(part).map_err(writing)? {
+                    let reason = "another process writes this copy: wait for its end, or name another folder";
+                    return refused(JournalErrorKind::InUse, reason);
+                }
+            }
+            Err(error) => return Err(writing(error)),
+        }
+    }
+    Err(writing(io::Error::other("its file is removed again and again")))
+}
+
+/// Locks a file; `false` if another process has it, or it is no longer at its path.
+fn is_held(file: &File, path: &Path) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(FileId::at(path)? == Some(FileId::of(&file.metadata()?))),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Removes the rest of an attempt that was killed; `false` if a process still writes it.
+fn is_removed(part: &Path) -> io::Result<bool> {
+    // A link, a pipe and a device are of no process of this program.
+    if let Some(rest) = open_plain(part, OWNER_ONLY)? {
+        match rest.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if FileId::at(part)? != Some(FileId::of(&rest.metadata()?)) {
+            // Another process has removed it, or made one of its own since.
+            return Ok(true);
+        }
+    }
+    remove_if_there(part).map(|()| true)
+}
+
 /// A copy of `VACUUM INTO` is in SQLite's rollback mode, and a journal is not. Returns the last record.
 fn into_wal_mode(file: &Path) -> rusqlite::Result<Seq> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -142,9 +194,7 @@ fn put(part: &Path, to: &Path) -> io::Result<u64> {
     written.sync_all()?;
     let bytes = written.metadata()?.len();
     // A log of an empty length, or none, is left by a connection that was closed.
-    for suffix in COMPANIONS {
-        remove_if_there(&beside(part, suffix))?;
-    }
+    remove_companions(part)?;
     fs::rename(part, to)?;
     sync_folder(folder_of(to))?;
     Ok(bytes)
@@ -152,6 +202,10 @@ fn put(part: &Path, to: &Path) -> io::Result<u64> {
 
 fn remove_all(file: &Path) -> io::Result<()> {
     remove_if_there(file)?;
+    remove_companions(file)
+}
+
+fn remove_companions(file: &Path) -> io::Result<()> {
     COMPANIONS
         .iter()
         .try_for_each(|suffix| remove_if_there(&beside(file, suffix)))
@@ -195,19 +249,22 @@ pub fn restore(
 /// Copies the copy beside the journal, and checks it there: the original stays as it is, also on a medium that cannot be
 /// written. Returns how many records it has.
 fn take_copy(copy: &Path, part: &Path, cluster: &str) -> Result<u64, JournalError> {
-    let reading = |error| JournalError::of_io(copy, "reading the copy", error);
+    let reading = |error: io::Error| {
+        let message = format!(
+            "the copy cannot be read ({error}); nothing was changed: name a folder of 'zkbridge journal backup' that this \
+             user may read"
+        );
+        JournalError::new(JournalErrorKind::Unwritable, copy, message)
+    };
     let writing = |error| JournalError::of_io(part, "writing it", error);
     remove_all(part).map_err(writing)?;
     // A copy that was made by hand may have a log.
     for suffix in ["", "-wal"] {
         let (from, to) = (beside(copy, suffix), beside(part, suffix));
-        let mut source = match File::open(&from) {
+        let mut source = match open_regular(&from) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => continue,
             other => other.map_err(reading)?,
         };
-        if !source.metadata().map_err(reading)?.is_file() {
-            return Err(reading(io::Error::from(io::ErrorKind::IsADirectory)));
-        }
         let mut target = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -217,8 +274,13 @@ fn take_copy(copy: &Path, part: &Path, cluster: &str) -> Result<u64, JournalErro
         io::copy(&mut source, &mut target).map_err(writing)?;
         target.sync_all().map_err(writing)?;
     }
+    // The remedies of a journal are none for a copy.
+    let of_journal = format!("restore it from a copy, or {}", start_anew(part));
     let of_copy = |error: JournalError| JournalError {
         file: copy.to_owned(),
+        message: error
+            .message
+            .replace(&of_journal, "nothing was changed, take another copy"),
         ..error
     };
     let mut reader = Reader::open(part).map_err(of_copy)?;

@@ -1,27 +1,24 @@
 //! `zkbridge journal backup`: copies the journals beside a running bridge.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use bridge_core::folder::sync_folder;
 use bridge_core::journal::Backup;
 use clap::Args;
 use serde_json::json;
 
 use super::EXAMPLES;
-use crate::bridge::key_file;
+use crate::bridge::{key_file, read_key};
 use crate::cli::ConfigFlag;
 use crate::command::{print, print_json};
 use crate::exit::{Exit, Failure};
+use crate::export::NewFile;
 use crate::terminal::{bytes, notice};
 
 /// A folder of copies is for its owner only, as they hold the data of znodes.
 const FOLDER_MODE: u32 = 0o700;
-
-/// Read and write for the owner only.
-const FILE_MODE: u32 = 0o600;
 
 /// Options of `journal backup`.
 #[derive(Args, Debug)]
@@ -54,10 +51,11 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), Failure> {
         notice(format_args!(
             "{name}: copying; the write-ahead log of a running bridge grows until the copy is complete"
         ));
+        // The key first: a journal without its key would look like a whole copy.
+        let key = copy_key(&key_file(journals.config(), source), &args.to)?;
         let backup = journal
             .reader()?
             .back_up(&args.to.join(format!("{name}.journal")))?;
-        let key = copy_key(&key_file(journals.config(), source), &args.to)?;
         if !args.json {
             print(&sentence(&name, &backup))?;
         }
@@ -78,28 +76,30 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), Failure> {
 
 /// Without the key, later digests of masked values differ from those in the journal.
 fn copy_key(key: &Path, folder: &Path) -> Result<Option<PathBuf>, Failure> {
-    let content = match std::fs::read(key) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|error| {
-            Failure::new(
+    let to = folder.join(key.file_name().expect("a key is a file in data_dir"));
+    let Some(content) = read_key(key)? else {
+        return Ok(None);
+    };
+    // That of an attempt that ended before its journal was copied.
+    match read_key(&to)? {
+        None => {}
+        Some(present) if present == content => return Ok(Some(to)),
+        Some(_) => {
+            return Err(Failure::new(
                 Exit::Environment,
                 format!(
-                    "{} cannot be read: {error}\nhelp: run this as the user of the bridge",
-                    key.display()
+                    "{} is another key of masked values than that of the journal\nhelp: name another folder",
+                    to.display()
                 ),
-            )
-        })?,
+            ));
+        }
+    }
+    let put = || {
+        let file = NewFile::create(&to)?;
+        file.output()?.write_all(&content)?;
+        file.put()
     };
-    let to = folder.join(key.file_name().expect("a key is a file in data_dir"));
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(&to);
-    opened
-        .and_then(|mut file| file.write_all(&content).and_then(|()| file.sync_all()))
-        .and_then(|()| sync_folder(folder))
-        .map_err(|error| cannot_write(&to, &error))?;
+    put().map_err(|error| cannot_write(&to, &error))?;
     Ok(Some(to))
 }
 
@@ -120,4 +120,45 @@ fn sentence(name: &str, backup: &Backup) -> String {
         bytes(backup.bytes),
         backup.file.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use bridge_core::record::MaskKey;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_copied_whole_and_once_and_nothing_else_is_taken_for_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (key, folder) = (home.path().join("main.mask-key"), home.path().join("copies"));
+        fs::create_dir(&folder).unwrap();
+        assert_eq!(copy_key(&key, &folder).unwrap(), None);
+        let text = || MaskKey::generate().unwrap().to_text() + "\n";
+        let own = text();
+        fs::write(&key, &own).unwrap();
+        for _ in 0..2 {
+            let copy = copy_key(&key, &folder).unwrap().unwrap();
+            assert_eq!(fs::read_to_string(&copy).unwrap(), own);
+            assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::write(&key, text()).unwrap();
+        let refused = copy_key(&key, &folder).unwrap_err().message;
+        assert!(
+            refused.contains("another key") && refused.contains("help: "),
+            "{refused}"
+        );
+        fs::write(&key, &own[..own.len() / 2]).unwrap();
+        let refused = copy_key(&key, &folder).unwrap_err().message;
+        assert!(refused.contains("holds no key"), "{refused}");
+        // A device has no end.
+        fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &key).unwrap();
+        let refused = copy_key(&key, &folder).unwrap_err().message;
+        assert!(refused.contains("not a regular file"), "{refused}");
+    }
 }

@@ -106,7 +106,66 @@ fn a_backup_overwrites_nothing_and_leaves_nothing_where_it_fails() {
         taken.with_file_name("next.journal"),
     );
     fs::write(part, "half of a copy").unwrap();
+    fs::write(taken.with_file_name("next.journal.part-journal"), "and its log").unwrap();
     assert_eq!(scratch.reader().back_up(&copy).unwrap().tail, Seq(3));
+    let names = names_in(scratch.file().parent().unwrap());
+    assert!(names.iter().all(|name| !name.contains(".part")), "{names:?}");
+    let link = taken.with_file_name("link.journal");
+    std::os::unix::fs::symlink(taken.with_file_name("nowhere"), &link).unwrap();
+    let refused = scratch.reader().back_up(&link).unwrap_err();
+    assert!(refused.to_string().contains("such a file already"), "{refused}");
+}
+
+#[test]
+fn a_copy_that_another_process_writes_is_left_to_it() {
+    let scratch = Scratch::new();
+    write(&mut scratch.open(), 3);
+    let copy = copy_of(&scratch);
+    let part = copy.with_file_name("copy.journal.part");
+    fs::write(&part, "what the other one has so far").unwrap();
+    let other = fs::File::open(&part).unwrap();
+    other.lock().unwrap();
+    let refused = scratch.reader().back_up(&copy).unwrap_err();
+    assert_eq!(refused.kind, JournalErrorKind::InUse, "{refused}");
+    assert!(!copy.exists());
+    assert_eq!(
+        fs::read_to_string(&part).unwrap(),
+        "what the other one has so far"
+    );
+    drop(other);
+    assert_eq!(scratch.reader().back_up(&copy).unwrap().tail, Seq(3));
+}
+
+#[test]
+fn copies_that_are_made_at_once_under_one_name_leave_one_that_is_whole() {
+    let scratch = Scratch::new();
+    write(&mut scratch.open(), BEFORE);
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let copying = || scratch.reader().back_up(&copy_of(&scratch));
+        let copies: Vec<_> = (0..4).map(|_| scope.spawn(copying)).collect();
+        copies.into_iter().map(|copy| copy.join().unwrap()).collect()
+    });
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
+    let mut copied = Reader::open(&copy_of(&scratch)).unwrap();
+    assert_eq!(copied.inspect(|_| {}).unwrap().total, 0);
+    drop(copied);
+    let names = names_in(scratch.file().parent().unwrap());
+    assert!(names.iter().all(|name| !name.contains(".part")), "{names:?}");
+}
+
+#[test]
+fn a_copy_that_is_a_pipe_or_a_device_is_refused_at_once() {
+    let scratch = Scratch::new();
+    write(&mut scratch.open(), 3);
+    nix::unistd::mkfifo(&copy_of(&scratch), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let check = |words| {
+        let kind = JournalErrorKind::Unwritable;
+        check_refused(&scratch, "main", Existing::SetAside, kind, words);
+    };
+    check("not a regular file");
+    fs::remove_file(copy_of(&scratch)).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", copy_of(&scratch)).unwrap();
+    check("nothing was changed");
 }
 
 #[test]
@@ -173,7 +232,7 @@ fn a_copy_takes_no_place_where_it_may_not_or_is_damaged() {
         "main",
         Existing::SetAside,
         JournalErrorKind::Damaged,
-        "was cut",
+        "was cut: nothing was changed, take another copy",
     );
     fs::write(copy_of(&scratch), "no journal").unwrap();
     check_refused(
