@@ -21,8 +21,8 @@ use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::restore::{
-    AclRule, OPERATIONS_MAX, PlanHeader, PlanRules, RestorePlace, RestorePlan, acl_objection, anchors, draft,
-    live_tree, parent_lists, reserved,
+    AclRule, OPERATIONS_MAX, PlanHeader, PlanRules, RestorePlace, RestorePlan, VALUES_BYTES_MAX,
+    acl_objection, anchors, draft, live_tree, parent_lists, reserved,
 };
 use crate::source_type::{TreeEditor, source_type};
 use crate::verify::RateLimit;
@@ -42,9 +42,6 @@ did not exist then stay without --prune. Ephemeral znodes are left out.
 
 Exit codes: 0 planned, or nothing is to be done, 1 refused, 2 the command line
 or the configuration is wrong, 3 no journal, or ZooKeeper cannot be reached";
-
-/// Bytes of values of one plan.
-const BYTES_MAX: usize = 256 << 20;
 
 /// The largest file of credentials or of a list.
 const SMALL_FILE_MAX: u64 = 64 << 10;
@@ -162,7 +159,16 @@ impl RestoreSession {
     async fn open(&self, source: &SourceConfig) -> Result<Box<dyn TreeEditor>, Failure> {
         let credentials = self.credentials.as_ref().map(|file| {
             let text = small_file(file, "credentials")?;
-            Ok::<_, Failure>(Secret::new(text.trim_end_matches(['\r', '\n'])))
+            let line = text.trim_end_matches(['\r', '\n']);
+            if line.contains(char::is_control) {
+                let message = format!(
+                    "the credentials in {} have several lines or a control character\nhelp: write user:password as its \
+                     only line",
+                    file.display()
+                );
+                return Err(Failure::new(Exit::Configuration, message));
+            }
+            Ok::<_, Failure>(Secret::new(line))
         });
         let opened = source_type(&source.kind).editor(credentials.transpose()?).await;
         opened.map_err(|error| Failure::new(Exit::Environment, error.to_string()))
@@ -247,7 +253,7 @@ fn plan(args: &RestoreCommand) -> Result<(), Failure> {
         is_in_place: place.is_in_place(),
         top: place.to.clone(),
         changes_max: args.max_changes,
-        bytes_max: BYTES_MAX,
+        bytes_max: VALUES_BYTES_MAX,
     };
     let planning = Planning {
         args,
@@ -330,6 +336,13 @@ impl Planning<'_> {
         let settled = draft.settle(&self.rule, &lists);
         let (operations, draft) =
             settled.map_err(|refusals| text::refused(&refusals, self.rules.changes_max, self.args.json))?;
+        // Run again, a plan must not miss the znode that it has deleted.
+        let is_deleted = |path: &ZnodePath| {
+            let mut deletes = operations.iter().filter(|one| one.data().is_none());
+            deletes.any(|delete| delete.path() == path)
+        };
+        let mut anchors = anchors;
+        anchors.retain(|anchor| !is_deleted(&anchor.path));
         let header = PlanHeader::new(
             self.source.name.to_string(),
             (&place.under, &place.to),

@@ -52,7 +52,7 @@ pub async fn apply(
     rate: &mut RateLimit,
 ) -> Result<Applied, Failure> {
     tree.sync().await.map_err(unreachable)?;
-    check_anchors(tree, file).await?;
+    check_anchors(tree, file, rate).await?;
     let operations = file.plan.operations.clone();
     let applier = Applier::new(&operations, options.batch_max);
     let is_done = |state: &&OperationState| **state == OperationState::Done;
@@ -118,11 +118,11 @@ fn settle(
     }
 }
 
-/// Whether the znodes above the place are those of the plan.
-async fn check_anchors(tree: &dyn TreeEditor, file: &PlanFile) -> Result<(), Failure> {
+/// Whether the place and the znodes above it are those of the plan.
+async fn check_anchors(tree: &dyn TreeEditor, file: &PlanFile, rate: &mut RateLimit) -> Result<(), Failure> {
     let anchors = &file.plan.header.anchors;
     let paths: Vec<ZnodePath> = anchors.iter().map(|anchor| anchor.path.clone()).collect();
-    let outcomes = tree.read(&paths).await.map_err(unreachable)?;
+    let outcomes = read_all(tree, &paths, rate).await?;
     let other = anchors.iter().zip(outcomes).find(
         |(anchor, outcome)| !matches!(outcome, Outcome::Found { stat, .. } if stat.czxid == anchor.czxid),
     );
@@ -145,17 +145,21 @@ async fn compare(
     applied: &mut Applied,
 ) -> Result<(), Failure> {
     let operations = &file.plan.operations;
-    let paths: Vec<ZnodePath> = operations.iter().map(|one| one.path().clone()).collect();
-    let outcomes = read_all(tree, &paths, rate).await?;
-    for (at, outcome) in outcomes.iter().enumerate() {
-        match &file.states[at] {
-            OperationState::Skipped(reason) => applied.skipped.push(Conflict {
-                operation: at,
-                path: operations[at].path().clone(),
-                verb: operations[at].verb(),
-                reason: reason.clone(),
-            }),
-            _ => applied.differences.extend(applier.difference(at, outcome)),
+    let numbers: Vec<usize> = (0..operations.len()).collect();
+    // Not all at once: the values that are there now can be larger than those of the plan.
+    for some in numbers.chunks(READ_AT_ONCE) {
+        let paths: Vec<ZnodePath> = some.iter().map(|at| operations[*at].path().clone()).collect();
+        let outcomes = read_all(tree, &paths, rate).await?;
+        for (at, outcome) in some.iter().zip(&outcomes) {
+            match &file.states[*at] {
+                OperationState::Skipped(reason) => applied.skipped.push(Conflict {
+                    operation: *at,
+                    path: operations[*at].path().clone(),
+                    verb: operations[*at].verb(),
+                    reason: reason.clone(),
+                }),
+                _ => applied.differences.extend(applier.difference(*at, outcome)),
+            }
         }
     }
     Ok(())

@@ -102,7 +102,8 @@ pub async fn live_tree(
     Ok(live)
 }
 
-/// The znodes above the place, as they are now; `None` if the parent is missing.
+/// The place and the znodes above it, as they are now; `None` if the parent is missing. A place at the top has nothing but
+/// itself to tell the servers from others.
 ///
 /// # Errors
 ///
@@ -112,10 +113,11 @@ pub async fn anchors(
     place: &RestorePlace,
     rate: &mut RateLimit,
 ) -> Result<Option<Vec<Anchor>>, Failure> {
-    let above: Vec<ZnodePath> = place.to.ancestors().filter(|path| !path.is_slash()).collect();
-    let outcomes = read_all(tree, &above, rate).await?;
-    let is_missing = outcomes.first() == Some(&Outcome::Missing);
-    let anchors = above.into_iter().zip(outcomes);
+    let above = place.to.ancestors().filter(|path| !path.is_slash());
+    let paths: Vec<ZnodePath> = std::iter::once(place.to.clone()).chain(above).collect();
+    let outcomes = read_all(tree, &paths, rate).await?;
+    let is_missing = outcomes.get(1) == Some(&Outcome::Missing);
+    let anchors = paths.into_iter().zip(outcomes);
     let anchors = anchors.filter_map(|(path, outcome)| match outcome {
         Outcome::Found { stat, .. } => Some(Anchor {
             path,

@@ -31,6 +31,6 @@ pub use apply::{Applied, ApplyOptions, apply};
 pub use collect::{RestorePlace, anchors, draft, live_tree, parent_lists};
 pub use draft::{AclRule, PlanDraft, Refusals};
 pub use operation::{Operation, acl_objection};
-pub use plan_file::{OPERATIONS_MAX, PlanFile, PlanHeader, RestorePlan, reserved};
+pub use plan_file::{OPERATIONS_MAX, PlanFile, PlanHeader, RestorePlan, VALUES_BYTES_MAX, reserved};
 pub use planner::{LeftReason, PlanRules};
 pub use state::LiveTree;

@@ -14,7 +14,7 @@
 //! * A line of progress is on disk before the next request is sent. One that a crash has cut is removed.
 //! * Only one process applies a file at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -34,6 +34,12 @@ pub(super) const FORMAT: u32 = 1;
 
 /// The most operations of one plan.
 pub const OPERATIONS_MAX: usize = 100_000;
+
+/// Bytes of values of one plan, which are in memory at once.
+pub const VALUES_BYTES_MAX: usize = 256 << 20;
+
+/// A longer name of a source is none.
+const SOURCE_BYTES_MAX: usize = 1_024;
 
 /// Read and write for the owner only: the file has values.
 const FILE_MODE: u32 = 0o600;
@@ -58,11 +64,11 @@ pub struct PlanHeader {
     pub accepted: Vec<String>,
     /// When the plan was made.
     pub made: String,
-    /// The znodes above the place, which must be the same incarnations when the plan is applied.
+    /// The place and the znodes above it, which must be the same incarnations when the plan is applied.
     pub anchors: Vec<Anchor>,
 }
 
-/// A znode above the place of a plan.
+/// The place of a plan, or a znode above it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Anchor {
@@ -224,6 +230,22 @@ impl RestorePlan {
         if header.to.is_slash() || reserved(&header.to) {
             return Some(format!("'{}' is never written to", header.to.brief()));
         }
+        if header.source.len() > SOURCE_BYTES_MAX {
+            return Some(format!(
+                "the name of its source has {} bytes, and {SOURCE_BYTES_MAX} are possible",
+                header.source.len()
+            ));
+        }
+        let mut anchors: BTreeSet<&ZnodePath> = BTreeSet::new();
+        for Anchor { path, .. } in &header.anchors {
+            if path.is_slash() || !path.covers(&header.to) || !anchors.insert(path) {
+                return Some(format!(
+                    "'{}' is an anchor twice, or is not above '{}'",
+                    path.brief(),
+                    header.to.brief()
+                ));
+            }
+        }
         let mut places: BTreeMap<&ZnodePath, usize> = BTreeMap::new();
         for (at, operation) in self.operations.iter().enumerate() {
             let path = operation.path();
@@ -298,7 +320,10 @@ impl PlanFile {
             .open(path)
             .map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
-            return Err(bad("it is no regular file".to_owned()));
+            return Err(bad(
+                "it is no regular file\nhelp: give the file that 'zkbridge restore … --plan FILE' wrote"
+                    .to_owned(),
+            ));
         }
         match file.try_lock() {
             Ok(()) => {}

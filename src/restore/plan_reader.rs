@@ -6,10 +6,16 @@ use std::io::{BufRead, Read};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::plan_file::{EndLine, FORMAT, OPERATIONS_MAX, OperationState, ProgressLine, RestorePlan, hex};
+use super::operation::Operation;
+use super::plan_file::{
+    EndLine, FORMAT, OPERATIONS_MAX, OperationState, ProgressLine, RestorePlan, VALUES_BYTES_MAX, hex,
+};
 
 /// The longest line: data of 8 MiB as base64, a path, and a list.
 const LINE_BYTES_MAX: u64 = 16 << 20;
+
+/// The bytes of all lines of a plan: its values as base64, and as much again for paths and lists.
+const PLAN_BYTES_MAX: u64 = 3 * VALUES_BYTES_MAX as u64;
 
 /// The longest line of progress: the numbers of one request.
 const PROGRESS_BYTES_MAX: u64 = 64 << 10;
@@ -22,15 +28,24 @@ pub(super) struct PlanLines<R> {
     reader: R,
     at: u64,
     number: usize,
+    plan_bytes_max: u64,
+    values_bytes_max: usize,
 }
 
 impl<R: BufRead> PlanLines<R> {
     /// From the first line on.
     pub(super) fn new(reader: R) -> PlanLines<R> {
+        PlanLines::within(reader, PLAN_BYTES_MAX, VALUES_BYTES_MAX)
+    }
+
+    /// The same with other limits for the plan, and for the values in it.
+    pub(super) fn within(reader: R, plan_bytes_max: u64, values_bytes_max: usize) -> PlanLines<R> {
         PlanLines {
             reader,
             at: 0,
             number: 0,
+            plan_bytes_max,
+            values_bytes_max,
         }
     }
 
@@ -43,7 +58,7 @@ impl<R: BufRead> PlanLines<R> {
             .map_err(|error| format!("line {} cannot be read: {error}", self.number + 1))?;
         if read as u64 > bytes_max {
             return Err(format!(
-                "line {} is longer than {bytes_max} bytes",
+                "line {} is longer than {bytes_max} bytes{ANEW}",
                 self.number + 1
             ));
         }
@@ -55,6 +70,9 @@ impl<R: BufRead> PlanLines<R> {
         Ok(Some(line))
     }
 }
+
+/// The remedy for a file that no version has written.
+const ANEW: &str = "\nhelp: make a new plan with 'zkbridge restore'";
 
 /// A file that is no plan at all.
 const NO_PLAN: &str =
@@ -83,7 +101,7 @@ impl<R: BufRead> PlanLines<R> {
             ));
         }
         let header = serde_json::from_slice(&first).map_err(|error| bad_line(1, &error))?;
-        let mut digest = Sha256::new();
+        let (mut digest, mut values_bytes) = (Sha256::new(), 0);
         digest.update(&first);
         let mut plan = RestorePlan {
             header,
@@ -106,14 +124,22 @@ impl<R: BufRead> PlanLines<R> {
                 }
                 return match plan.objection() {
                     None => Ok(plan),
-                    Some(reason) => Err(format!("{reason}\nhelp: make a new plan with 'zkbridge restore'")),
+                    Some(reason) => Err(format!("{reason}{ANEW}")),
                 };
             }
             if plan.operations.len() == OPERATIONS_MAX {
-                return Err(format!("it has more than {OPERATIONS_MAX} operations"));
+                return Err(format!("it has more than {OPERATIONS_MAX} operations{ANEW}"));
             }
             digest.update(&line);
-            let operation = serde_json::from_slice(&line).map_err(|error| bad_line(lines.number, &error))?;
+            let operation = serde_json::from_slice(&line);
+            let operation: Operation = operation.map_err(|error| bad_line(lines.number, &error))?;
+            values_bytes += operation.data().map_or(0, |data| data.len());
+            if lines.at > lines.plan_bytes_max || values_bytes > lines.values_bytes_max {
+                return Err(format!(
+                    "it has more than {} bytes, or values of more than {}{ANEW} of a smaller subtree",
+                    lines.plan_bytes_max, lines.values_bytes_max
+                ));
+            }
             plan.operations.push(operation);
         }
     }
@@ -125,7 +151,9 @@ impl<R: BufRead> PlanLines<R> {
         while let Some(line) = lines.next(PROGRESS_BYTES_MAX)? {
             count += 1;
             if count > PROGRESS_LINES_MAX {
-                return Err(format!("it has more than {PROGRESS_LINES_MAX} lines of progress"));
+                return Err(format!(
+                    "it has more than {PROGRESS_LINES_MAX} lines of progress{ANEW}"
+                ));
             }
             let progress = serde_json::from_slice(&line).map_err(|error| bad_line(lines.number, &error))?;
             let (numbers, state) = match progress {
@@ -138,7 +166,7 @@ impl<R: BufRead> PlanLines<R> {
                 let known = states.get_mut(number);
                 *known.ok_or_else(|| {
                     format!(
-                        "line {} is of operation {number}, which it does not have",
+                        "line {} is of operation {number}, which it does not have{ANEW}",
                         lines.number
                     )
                 })? = state.clone();
@@ -154,5 +182,5 @@ fn bad_line(number: usize, error: &serde_json::Error) -> String {
         serde_json::error::Category::Data => "has a field that no plan of this version has, or lacks one",
         _ => "is not JSON",
     };
-    format!("line {number} {category}\nhelp: make a new plan with 'zkbridge restore'")
+    format!("line {number} {category}{ANEW}")
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::command::question::{doubt_lines, moment_words};
 use crate::exit::{Exit, Failure};
-use crate::restore::{Applied, Conflict, LeftReason, LiveTree, Operation, PlanDraft, Refusals, RestorePlan};
+use crate::restore::{
+    Applied, Conflict, LeftReason, LiveTree, Operation, PlanDraft, Refusals, RestorePlan, VALUES_BYTES_MAX,
+};
 use crate::terminal::{Tone, count, line};
 
 /// Lines of one list for people; the others are counted.
@@ -252,7 +254,7 @@ pub fn refused(refusals: &Refusals, changes_max: usize, json: bool) -> Failure {
         words.push_str(&format!(
             "\nthe values have {} together, and a plan takes {} at most\nhelp: restore a smaller subtree",
             size(bytes as u64),
-            size(super::BYTES_MAX as u64)
+            size(VALUES_BYTES_MAX as u64)
         ));
     }
     Failure::new(Exit::Runtime, words)
@@ -304,6 +306,10 @@ pub fn applied_words(applied: &Applied, style: &Style) -> String {
         return text;
     }
     conflicts(&mut text, "not as planned", &applied.differences, style);
+    if !applied.differences.is_empty() {
+        let help = "make a new plan: what this one has done is never done again";
+        text.push_str(&line("help", help, Tone::Plain, style));
+    }
     if applied.differences.is_empty() && applied.skipped.is_empty() {
         text.push_str("every znode of the plan is as the plan wants it\n");
     }

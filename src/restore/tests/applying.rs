@@ -6,6 +6,7 @@ use super::tree::{Crash, ModelTree};
 use super::*;
 use crate::restore::applier::{BATCH_MAX, OnConflict};
 use crate::restore::apply::{Applied, ApplyOptions, apply};
+use crate::restore::collect::{RestorePlace, anchors};
 use crate::restore::plan_file::{PlanFile, PlanHeader, RestorePlan};
 use crate::verify::RateLimit;
 
@@ -229,4 +230,38 @@ async fn a_plan_for_other_servers_is_refused_before_anything_is_written() {
     let refused = run(&tree, &file, options(OnConflict::Stop, 1)).await.unwrap_err();
     assert!(refused.contains("other servers"), "{refused}");
     assert_eq!(tree.0.lock().unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn the_place_itself_tells_the_servers_from_others_also_at_the_top() {
+    let tree = ModelTree::default();
+    tree.0.lock().unwrap().put("/t", "old", false);
+    let place = RestorePlace {
+        under: path("/t"),
+        to: path("/t"),
+    };
+    let mut rate = RateLimit::new(u32::MAX);
+    let found = anchors(&tree, &place, &mut rate).await.unwrap().unwrap();
+    assert_eq!(
+        found.iter().map(|anchor| &*anchor.path).collect::<Vec<_>>(),
+        ["/t"]
+    );
+    let other = ModelTree::default();
+    other.0.lock().unwrap().put("/before", "", false);
+    other.0.lock().unwrap().put("/t", "old", false);
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("a.plan");
+    let (rules, live) = (rules(false), tree.live());
+    let mut planner = Planner::new(&rules, &live);
+    planner.take(&path("/t/new"), &persistent("new"));
+    let mut plan = plan_of(operations_of(planner.finish()));
+    plan.header.anchors = found;
+    plan.save(&file).unwrap();
+    let refused = run(&other, &file, options(OnConflict::Stop, 1))
+        .await
+        .unwrap_err();
+    assert!(refused.contains("other servers"), "{refused}");
+    // The control.
+    let applied = run(&tree, &file, options(OnConflict::Stop, 1)).await.unwrap();
+    assert_eq!((applied.done, applied.differences.len()), (1, 0), "{applied:?}");
 }

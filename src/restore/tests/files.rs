@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::restore::operation::PlannedData;
-use crate::restore::plan_file::{OperationState, PlanFile, PlanHeader, RestorePlan};
+use crate::restore::plan_file::{Anchor, OperationState, PlanFile, PlanHeader, RestorePlan};
+use crate::restore::plan_reader::PlanLines;
 
 fn create(at: &str, text: &str) -> Operation {
     Operation::Create {
@@ -225,6 +226,23 @@ fn operations_that_no_plan_has_are_refused_even_with_a_right_digest() {
     check(&own, "", "is never written to");
     own.header.to = ZnodePath::slash();
     check(&own, "", "is never written to");
+    let anchored = |paths: &[&str]| {
+        let mut plan = of(vec![]);
+        let anchor = |at: &&str| Anchor {
+            path: path(at),
+            czxid: Zxid(7),
+        };
+        plan.header.anchors = paths.iter().map(anchor).collect();
+        plan
+    };
+    assert!(PlanFile::open(&forged(home.path(), &anchored(&["/t"]), "")).is_ok());
+    // Each anchor is read, so that a list of any length would keep the servers busy.
+    check(&anchored(&["/t", "/t"]), "", "is an anchor twice");
+    check(&anchored(&["/t/a"]), "", "is not above '/t'");
+    check(&anchored(&["/"]), "", "is not above '/t'");
+    let mut long = of(vec![]);
+    long.header.source = "x".repeat(2_000);
+    check(&long, "", "has 2000 bytes");
     let mut masked = create("/t/a", "");
     if let Operation::Create { acl, .. } = &mut masked {
         (acl[0].scheme, acl[0].id) = ("digest".to_owned(), "user:x".to_owned());
@@ -238,6 +256,21 @@ fn operations_that_no_plan_has_are_refused_even_with_a_right_digest() {
     check(&good(), "{\"done\":[4]}\n", "operation 4, which it does not have");
     check(&good(), "{\"undone\":[0]}\n", "has a field that no plan");
     check(&good(), &"{\"done\":[0]}\n".repeat(200_001), "lines of progress");
+}
+
+#[test]
+fn a_plan_with_more_bytes_or_values_than_memory_is_meant_for_is_refused_before_it_is_read() {
+    let (_home, file) = saved(&good());
+    let read = |plan_bytes, values_bytes| {
+        let text = fs::read(&file).unwrap();
+        PlanLines::within(text.as_slice(), plan_bytes, values_bytes).plan()
+    };
+    let values = "secret".len() + "value".len();
+    assert_eq!(read(1 << 20, values), Ok(good()));
+    for (plan_bytes, values_bytes) in [(1 << 20, values - 1), (100, values)] {
+        let refused = read(plan_bytes, values_bytes).unwrap_err();
+        assert!(refused.contains("of a smaller subtree"), "{refused}");
+    }
 }
 
 #[test]
