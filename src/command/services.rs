@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use bridge_console::text::escaped_json;
+use bridge_console::text::{escaped, escaped_json};
 use bridge_console::{Color, Style};
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
@@ -337,10 +337,31 @@ fn leader_words(leader: &PresentLeader) -> String {
     }
 }
 
-/// Without control characters: a registration must not write to the terminal.
+/// Without characters that a terminal obeys or reorders: a registration must not write to it.
 fn plain(text: &str) -> String {
-    let letters = text.chars();
-    letters
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
+    escaped(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_service_or_a_leader_writes_to_the_terminal_or_reorders_it() {
+        let hostile = "a\u{202e}b\u{1b}[31m\u{9b}m\u{feff}";
+        let leader = PresentLeader {
+            section: "main".to_owned(),
+            election: hostile.to_owned(),
+            leader: Some(hostile.to_owned()),
+            session: None,
+            queue: 2,
+        };
+        let text = words(&Present {
+            instances: Vec::new(),
+            leaders: vec![leader],
+        });
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert_eq!(escaped(text.trim_end()), text.trim_end());
+        assert!(text.contains("a\\u{202e}b"), "{text:?}");
+    }
 }
