@@ -1,10 +1,14 @@
 //! A cluster of three, whose leader changes and dies.
 
+use std::sync::{Arc, Mutex};
+
 use async_nats::jetstream::Context;
 use bridge_core::testing::some_records;
 use bridge_nats::{CreateStream, NatsConfig, StreamSettings};
 use bridge_servers::{Nats, eventually, real_servers};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::faults::{assert_all_arrived_once, delivering};
 use crate::rig;
@@ -122,4 +126,62 @@ async fn servers_that_shut_down_in_lame_duck_mode_cost_no_record() {
             .unwrap();
     }
     assert_all_arrived_once(&nats.urls(), &stream, &records).await;
+}
+
+/// The beginnings of the conversations that clients begin with a listener: a CONNECT with the name of each.
+async fn visitors(listener: TcpListener, seen: Arc<Mutex<Vec<String>>>) {
+    let info = "INFO {\"server_id\":\"x\",\"version\":\"2.12.0\",\"proto\":1,\"host\":\"h\",\"port\":1,\
+                \"headers\":true,\"max_payload\":1048576}\r\n";
+    while let Ok((mut socket, _)) = listener.accept().await {
+        if socket.write_all(info.as_bytes()).await.is_err() {
+            continue;
+        }
+        let mut beginning = vec![0; 4096];
+        let bytes = socket.read(&mut beginning).await.unwrap_or(0);
+        let text = String::from_utf8_lossy(&beginning[..bytes]).into_owned();
+        seen.lock().unwrap().push(text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_that_servers_announce_are_never_connected_to() {
+    real_servers!("addresses that servers announce");
+    let stream = rig::new_name();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let announced = format!("client_advertise: \"{}\"", listener.local_addr().unwrap());
+    let seen = Arc::default();
+    let watching = tokio::spawn(visitors(listener, Arc::clone(&seen)));
+    let nats = Nats::builder()
+        .cluster(3)
+        .lines(&announced)
+        .start()
+        .await
+        .unwrap();
+    // One configured server, as a client behind an address of a load balancer has.
+    let mut config = rig::hasty_config(&nats.url(0), &stream);
+    config.create_stream = CreateStream::Yes(StreamSettings::default());
+    rig::open_at_last(&mut rig::sink(&config)).await;
+    let mut sink = rig::opened(&config).await;
+    let other = async_nats::ConnectOptions::new().name("a client that takes them");
+    let other = other.connect(nats.url(0)).await.unwrap();
+
+    nats.kill(0);
+
+    // The negative control: the same library without the option goes to the address, again and again.
+    let count = |words: &str| {
+        seen.lock()
+            .unwrap()
+            .iter()
+            .filter(|text: &&String| text.contains(words))
+            .count()
+    };
+    let visited = eventually("a client at the announced address", rig::BOUND, || async {
+        count("a client that takes them") >= 3
+    });
+    visited.await.unwrap();
+    let failed = rig::deliver(&mut sink, &some_records(3, 1)).await.unwrap_err();
+    assert!(failed.error.is_some(), "{failed:?}");
+    assert_eq!(count("\"name\":\"zkbridge\""), 0, "{:?}", seen.lock().unwrap());
+    drop(other);
+    watching.abort();
 }

@@ -77,10 +77,19 @@ async fn a_line_without_an_end_and_a_message_of_any_size_end_the_connection() {
                 \"headers\":true,\"max_payload\":1048576}\r\n";
     for (name, beginning) in [
         ("a line before all others", String::new()),
+        ("the first INFO", "INFO {\"server_id\":\"".to_owned()),
+        (
+            "a later INFO",
+            format!("{info}PONG\r\nINFO {{\"connect_urls\":[\""),
+        ),
         ("a line", format!("{info}PONG\r\n")),
         (
             "a message",
             format!("{info}PONG\r\nMSG a 1 18446744073709551615\r\n"),
+        ),
+        (
+            "a message of the longest signed length",
+            format!("{info}PONG\r\nMSG a 1 9223372036854775807\r\n"),
         ),
         (
             "a message with headers",

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bridge_core::capture::Input;
-use bridge_core::source::{SourceErrorKind, SourceEvent};
-use bridge_zookeeper::test_connection;
+use bridge_core::capture::{Input, ReadRequest, Ticket};
+use bridge_core::path::ZnodePath;
+use bridge_core::source::{SourceErrorKind, SourceEvent, SourceRequest};
+use bridge_zookeeper::{Survey, test_connection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -80,6 +81,57 @@ async fn a_first_look_at_a_server_survives_a_child_list_that_announces_more_than
     .await;
     let error = timeout(BOUND, test_connection(&server.config())).await.unwrap();
     assert_eq!(error.unwrap_err().kind, SourceErrorKind::Unavailable);
+}
+
+/// `doctor`, `verify` and the commands that read the tree have a session of this kind.
+#[tokio::test]
+async fn a_survey_of_a_server_survives_a_child_list_that_announces_more_than_it_holds_and_a_source_beside_it_goes_on()
+ {
+    let flood = Server::start(10_000, async |mut stream| {
+        loop {
+            let asked = other(&mut stream).await?;
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &LARGEST)).await?;
+        }
+    })
+    .await;
+    let sound = Server::start(10_000, async |mut stream| {
+        let none = 0i32.to_be_bytes();
+        loop {
+            let asked = other(&mut stream).await?;
+            frame(&mut stream, &answer_to_multi_read(asked.xid, &none)).await?;
+        }
+    })
+    .await;
+    let mut beside = Driver::run(sound.config());
+    let is_answer = |report: &SourceEvent| matches!(report, SourceEvent::Input(Input::Answer { .. }));
+    beside.until(is_answer).await;
+
+    let survey = Survey::open(&flood.config()).await.unwrap();
+    let root = ZnodePath::parse("/a").unwrap();
+    let error = timeout(BOUND, survey.read(&[root])).await.unwrap().unwrap_err();
+
+    assert_eq!(error.kind, SourceErrorKind::Unavailable, "{error}");
+    let again = SourceRequest::Read {
+        ticket: Ticket(2),
+        reads: vec![ReadRequest {
+            path: ZnodePath::parse("/a").unwrap(),
+            children: true,
+        }],
+    };
+    beside.request_now(again).await;
+    beside
+        .until(|report| {
+            matches!(
+                report,
+                SourceEvent::Input(Input::Answer {
+                    ticket: Ticket(2),
+                    ..
+                })
+            )
+        })
+        .await;
+    assert_eq!(sound.sessions(), 1, "{:?}", beside.reports);
+    beside.end().await;
 }
 
 #[tokio::test]
