@@ -19,7 +19,10 @@ const STEP_RECORDS: u64 = 8_192;
 /// The records of a stretch in a file that has none.
 const LENGTH_READ: u64 = 8_192;
 
-/// The bounds of a stretch.
+/// Stretches whose bounds are merged into those of a block, so that most of them are passed together. Few in tests.
+const BLOCK: usize = if cfg!(test) { 3 } else { 128 };
+
+/// The bounds of a stretch, or of all stretches of a block.
 #[derive(Clone, Copy, Debug)]
 struct StretchBounds {
     /// The greatest zxid.
@@ -69,6 +72,30 @@ impl StretchBounds {
         }
     }
 
+    /// The bounds of both.
+    fn merged(self, other: StretchBounds) -> StretchBounds {
+        StretchBounds {
+            zxid: self.zxid.max(other.zxid),
+            captured: self.captured.max(other.captured),
+            dated: self.dated.zip(other.dated).map(|(one, two)| DatedBounds {
+                changed: one.changed.max(two.changed),
+                births: match (one.births, two.births) {
+                    (Some(one), Some(two)) => Some(Births {
+                        zxid: one.zxid.min(two.zxid),
+                        changed: one.changed.min(two.changed),
+                    }),
+                    (one, two) => one.or(two),
+                },
+            }),
+        }
+    }
+
+    /// Whether a create may be at the position or before it.
+    fn may_be_born_by(self, position: Position) -> bool {
+        self.dated
+            .is_none_or(|dated| dated.births.is_some_and(|births| is_born_by(births, position)))
+    }
+
     /// Whether all records are certainly at the position or before it.
     fn is_before(self, position: Position) -> bool {
         match position {
@@ -107,6 +134,8 @@ pub(crate) struct Stretches {
     /// The records of a stretch; 0 until the journal is asked.
     length: u64,
     known: Vec<StretchBounds>,
+    /// Those of each complete block of [`BLOCK`] stretches.
+    blocks: Vec<StretchBounds>,
 }
 
 impl Stretches {
@@ -124,7 +153,10 @@ impl Stretches {
         }
         let tail = lend()?.tail()?;
         let first = self.begin(&lend)?;
-        for at in first.. {
+        let mut next = first;
+        loop {
+            let at = self.pass_blocks(next, |bounds| !bounds.reaches(position));
+            next = at + 1;
             let after = Seq(at as u64 * self.length);
             let until = Seq(after.0 + self.length);
             if after >= tail {
@@ -141,7 +173,25 @@ impl Stretches {
                 }
             }
         }
-        Ok(None)
+    }
+
+    /// The first stretch from `at` on that is not in a block of which all stretches are passed.
+    fn pass_blocks(&self, mut at: usize, is_passed: impl Fn(StretchBounds) -> bool) -> usize {
+        while at.is_multiple_of(BLOCK) && self.blocks.get(at / BLOCK).copied().is_some_and(&is_passed) {
+            at += BLOCK;
+        }
+        at
+    }
+
+    fn push(&mut self, bounds: StretchBounds) {
+        self.known.push(bounds);
+        if self.known.len().is_multiple_of(BLOCK) {
+            let block = &self.known[self.known.len() - BLOCK..];
+            let merged = block
+                .iter()
+                .fold(StretchBounds::EMPTY, |all, one| all.merged(*one));
+            self.blocks.push(merged);
+        }
     }
 
     /// The records around a position: all up to the first number are certainly at the position or before it, and all
@@ -166,23 +216,37 @@ impl Stretches {
         }
         let end_of = |at: usize| Seq(at as u64 * self.length);
         let first = first.min(complete);
-        let kept = &self.known[first..complete];
-        let before = kept
-            .iter()
-            .take_while(|bounds| bounds.is_before(position))
-            .count();
-        let after = end_of(first + before);
+        let mut before = first;
+        loop {
+            before = self.pass_blocks(before, |bounds| bounds.is_before(position));
+            let is_before = |bounds: &StretchBounds| bounds.is_before(position);
+            if before >= complete || !self.known.get(before).is_some_and(is_before) {
+                break;
+            }
+            before += 1;
+        }
+        let after = end_of(before.min(complete));
         let newest = lend()?.births((end_of(complete), tail))?;
         if newest.is_some_and(|births| is_born_by(births, position)) {
             return Ok(Some((after, tail)));
         }
-        for (at, bounds) in kept.iter().enumerate().rev() {
-            let Some(dated) = bounds.dated else {
+        // The end of the stretches that are not looked at yet.
+        let mut end = complete;
+        while end > first {
+            let block = self.blocks.get((end - 1) / BLOCK);
+            let is_passed =
+                |block: &StretchBounds| end.is_multiple_of(BLOCK) && !block.may_be_born_by(position);
+            if block.is_some_and(is_passed) {
+                end -= BLOCK;
+                continue;
+            }
+            let Some(dated) = self.known[end - 1].dated else {
                 return Ok(None);
             };
             if dated.births.is_some_and(|births| is_born_by(births, position)) {
-                return Ok(Some((after, end_of(first + at + 1).max(self.removed(&lend)?))));
+                return Ok(Some((after, end_of(end).max(self.removed(&lend)?))));
             }
+            end -= 1;
         }
         // Creates whose records were removed may be at any position.
         Ok(Some((after, self.removed(&lend)?)))
@@ -205,12 +269,16 @@ impl Stretches {
         let length = lend()?.stretch_length()?.unwrap_or(LENGTH_READ);
         // A writer that opens an older file gives it another length.
         if self.length != length {
-            (self.length, self.known) = (length, Vec::new());
+            *self = Stretches {
+                length,
+                ..Stretches::default()
+            };
         }
         let oldest = lend()?.oldest()?.unwrap_or(Seq(1));
         let first = usize::try_from((oldest.0 - 1) / length).unwrap_or(usize::MAX);
-        self.known
-            .resize(self.known.len().max(first), StretchBounds::EMPTY);
+        while self.known.len() < first {
+            self.push(StretchBounds::EMPTY);
+        }
         Ok(first)
     }
 
@@ -227,7 +295,7 @@ impl Stretches {
             if *last != next(&self.known) {
                 break;
             }
-            self.known.push(StretchBounds::of(summary));
+            self.push(StretchBounds::of(summary));
         }
         if self.known.len() as u64 * length > after.0 {
             return Ok(());
@@ -239,8 +307,9 @@ impl Stretches {
         let step = Seq(after.0 + STEP_RECORDS.max(length));
         let until = complete.min(summarised.max(Seq(after.0 + length))).min(step);
         let maxima = lend()?.maxima((after, until), length)?;
-        self.known
-            .extend(maxima.into_iter().map(StretchBounds::of_maxima));
+        for maxima in maxima {
+            self.push(StretchBounds::of_maxima(maxima));
+        }
         Ok(())
     }
 }
