@@ -50,11 +50,12 @@ demo: setup ## Start ZooKeeper and Kafka, bridge them and show it; KEEP=1 keeps 
 sim: setup ## Play SEEDS=n seeds of the simulator on all cores; ends with 1 if one fails or a state is never reached
 	ZKBRIDGE_SEEDS=$(or $(SEEDS),10000) $(CARGO) run --release --locked -p bridge-simulator --bin simulate
 
-fuzz: setup ## Mutate what comes from outside, and let servers be hostile, TIMES=n times as long as in the tests
+fuzz: setup ## Mutate what comes from outside, let servers be hostile and ask the API, TIMES=n times as long as in tests
 	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --release --locked -p bridge-fuzz -- --nocapture
 	$(CARGO) build --locked -p bridge-servers
 	$(TARGET)/debug/fetch-servers
 	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --locked -p zkbridge --test end_to_end hostile:: -- --nocapture
+	ZKBRIDGE_FUZZ=$(or $(TIMES),100) $(CARGO) test --locked -p zkbridge --test http_api described:: -- --nocapture
 
 bench: ## Measure the bridge beside a bare pipeline and Curator; QUICK=1 for minutes, SCENARIO=sustained,idle for some
 	@scripts/setup bench

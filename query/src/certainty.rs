@@ -64,6 +64,8 @@ impl fmt::Display for RecordRef {
 pub enum Doubt {
     /// Retention removed older records.
     Removed,
+    /// The list ends with the begin of the journal, and the time before it is in a file of its own.
+    OlderHistory,
     /// The journal has no record of the znode.
     NoRecord,
     /// The time before the journal is known up to a zxid only, and the journal begins later.
@@ -186,6 +188,7 @@ impl Doubt {
             Doubt::Masked => Certainty::Masked,
             Doubt::Cut => Certainty::Cut,
             Doubt::Removed
+            | Doubt::OlderHistory
             | Doubt::NoRecord
             | Doubt::NotJoined { .. }
             | Doubt::BeforeFirst(_)
@@ -203,6 +206,9 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Doubt::Removed => f.write_str("retention has removed older records"),
+            Doubt::OlderHistory => f.write_str(
+                "the history from before the journal is in a list of its own: 'zkbridge changes --past', or past=1",
+            ),
             Doubt::NotJoined { until, from } => write!(
                 f,
                 "no file has the changes between {until}, the end of the backfilled history, and {from}, with which the \

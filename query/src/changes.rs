@@ -217,7 +217,7 @@ impl JournalQuery {
     }
 
     /// The record as this caller may see it, if it is selected as such: a text is not looked for in a masked value.
-    pub(crate) fn selected(&self, record: &Arc<Record>, selection: &Selection) -> Option<Arc<Record>> {
+    pub fn selected(&self, record: &Arc<Record>, selection: &Selection) -> Option<Arc<Record>> {
         if !selection.selects(record) {
             return None;
         }

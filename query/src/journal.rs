@@ -65,6 +65,16 @@ impl JournalQuery {
         JournalQuery { visibility, ..self }
     }
 
+    /// The same journal alone.
+    pub(crate) fn without_past(self) -> JournalQuery {
+        JournalQuery { past: None, ..self }
+    }
+
+    /// The restrictions of this caller.
+    pub(crate) fn visibility(&self) -> Arc<dyn Visibility> {
+        Arc::clone(&self.visibility)
+    }
+
     /// The same journal while no bridge captures: nothing is known of the time after its last record.
     ///
     /// # Errors
@@ -188,7 +198,7 @@ impl JournalQuery {
     }
 
     /// Whether this caller may not see a record at all.
-    pub(crate) fn is_hidden(&self, record: &Record) -> bool {
+    pub fn is_hidden(&self, record: &Record) -> bool {
         visibility::access_to(&*self.visibility, record) == Access::Hidden
     }
 

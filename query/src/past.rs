@@ -17,10 +17,14 @@ use bridge_core::record::{Op, Record, ZxidKind};
 use crate::PAGE_MAX;
 use crate::as_of::{AsOfQuery, AsOfValue};
 use crate::certainty::Doubt;
+use crate::changes::{PAGE_BYTES_MAX, SCAN_MAX, bytes_of};
 use crate::error::QueryError;
 use crate::history::{STEP_VERSIONS, Version, just_before};
 use crate::journal::JournalQuery;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
+
+/// Records of one path that a list reads in one step. Their values are of an unknown size.
+const STEP_PAST_VERSIONS: usize = 20;
 
 /// The file for the time before a journal.
 pub fn past_file(journal: &Path) -> PathBuf {
@@ -74,6 +78,12 @@ pub struct PastPage {
 }
 
 impl PastPlace {
+    /// The newest version in the file.
+    pub(crate) const NEWEST: PastPlace = PastPlace {
+        until: None,
+        from: None,
+    };
+
     /// The place before the records of a journal, of which `oldest` is the oldest one of the znode; `None` if it has none.
     pub fn before(oldest: Option<&Record>) -> PastPlace {
         let until = oldest.and_then(|record| {
@@ -83,6 +93,34 @@ impl PastPlace {
             Some(Zxid(zxid.0.saturating_sub(u64::from(repeats))))
         });
         PastPlace { until, from: None }
+    }
+
+    /// The place before the versions of a page of the journal, or this one if none of them has a zxid.
+    pub(crate) fn or_before(self, versions: &[Version]) -> PastPlace {
+        let mut oldest_first = versions.iter().rev();
+        let oldest = oldest_first.find(|version| version.record.zxid.is_some());
+        oldest.map_or(self, |version| PastPlace::before(Some(&version.record)))
+    }
+
+    /// The place as parts of a cursor.
+    pub(crate) fn to_parts(self) -> [String; 2] {
+        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        [
+            number(self.until.map(|zxid| zxid.0)),
+            number(self.from.map(|seq| seq.0)),
+        ]
+    }
+
+    /// Reads the parts of a cursor; `None` if they are none of ours.
+    pub(crate) fn of_parts(until: &str, from: &str) -> Option<PastPlace> {
+        let number = |text: &str| match text {
+            "" => Some(None),
+            text => text.parse().ok().map(Some),
+        };
+        Some(PastPlace {
+            until: number(until)?.map(Zxid),
+            from: number(from)?.map(Seq),
+        })
     }
 
     /// Whether a record of the file counts.
@@ -134,9 +172,63 @@ impl JournalQuery {
         }
     }
 
-    /// The versions of a znode before those of the journal, at most `limit` ([`PAGE_MAX`] at most), that may be in the
-    /// range: at or after its first position and at or before its second. `None`: there is no file, it knows nothing of
-    /// the path, or the range is one of record numbers, which name none there.
+    /// The time before as a journal of its own, with its own record numbers, for the same caller; `None` if there is no
+    /// file. It may reach into the time of this journal.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is of another source, or all readers are busy.
+    pub fn past_journal(&self) -> Result<Option<JournalQuery>, QueryError> {
+        let Some(past) = &self.past else { return Ok(None) };
+        // Refuses a file of another source.
+        drop(self.past_reader()?);
+        // The last record counts also for a caller who may not see it.
+        let journal = JournalQuery::open(&past.file)?
+            .without_past()
+            .with_end_of_watch()?;
+        Ok(Some(journal.with_visibility(self.visibility())))
+    }
+
+    /// The doubt of a list from `from` on whose first record is the oldest of the journal, where there is a file for the
+    /// time before.
+    pub(crate) fn older_history(
+        &self,
+        from: Option<Position>,
+        after: Seq,
+    ) -> Result<Option<Doubt>, QueryError> {
+        if self.past.is_none() || matches!(from, Some(Position::Seq(_))) {
+            return Ok(None);
+        }
+        let oldest = self.oldest()?;
+        let is_first = oldest.is_none_or(|oldest| after.next() <= oldest);
+        Ok(is_first.then_some(Doubt::OlderHistory))
+    }
+
+    /// The part of a range that may be in the time before; `None` if there is none. The number of a record names a place in
+    /// the journal, and the time before is before all of them.
+    fn range_of_past(
+        &self,
+        (from, to): (Option<Position>, Option<Position>),
+    ) -> Result<Option<(Option<Position>, Option<Position>)>, QueryError> {
+        let to = match (from, to) {
+            (Some(Position::Seq(_)), _) => return Ok(None),
+            (_, Some(Position::Seq(seq))) => {
+                let oldest = self.oldest()?;
+                // The records up to it are removed: which of them are in the file is not known.
+                if oldest.is_some_and(|oldest| seq.next() < oldest) {
+                    return Ok(None);
+                }
+                None
+            }
+            (_, to) => to,
+        };
+        Ok(Some((from, to)))
+    }
+
+    /// The versions of a znode before those of the journal, at most `limit` ([`PAGE_MAX`] at most), or fewer if their
+    /// values are large, that may be in the range: at or after its first position and at or before its second. `None`:
+    /// there is no file, it knows nothing of the path, or the range begins with the number of a record, which names none
+    /// there.
     ///
     /// # Errors
     ///
@@ -149,48 +241,57 @@ impl JournalQuery {
         limit: usize,
     ) -> Result<Option<PastPage>, QueryError> {
         self.must_be_visible(path)?;
-        if [range.0, range.1]
-            .into_iter()
-            .flatten()
-            .any(|at| matches!(at, Position::Seq(_)))
-        {
+        let Some(range) = self.range_of_past(range)? else {
             return Ok(None);
-        }
+        };
         let before = range.0.map(|from| AsOfQuery::new(just_before(from)));
         let until = range.1.map(AsOfQuery::new);
-        let is_in_range = |record: &Record| {
-            let is_before = before
-                .as_ref()
-                .is_some_and(|at| at.side_of(record) == Side::Before);
-            let is_after = until.as_ref().is_some_and(|at| at.side_of(record) == Side::After);
-            !is_before && !is_after
+        let is_before = |record: &Record| {
+            let before = before.as_ref();
+            before.is_some_and(|at| at.side_of(record) == Side::Before)
+        };
+        let is_after = |record: &Record| {
+            let until = until.as_ref();
+            until.is_some_and(|at| at.side_of(record) == Side::After)
         };
         let limit = limit.clamp(1, PAGE_MAX);
+        let (mut bytes, mut scanned) = (0, 0);
         let mut page = PastPage {
             versions: Vec::new(),
             next: Some(place),
             doubt: None,
         };
-        while let Some(at) = page.next.filter(|_| page.versions.len() < limit) {
+        while let Some(at) = page.next {
+            if page.versions.len() >= limit || bytes >= PAGE_BYTES_MAX || scanned >= SCAN_MAX {
+                break;
+            }
             let Some(mut reader) = self.past_reader()? else {
                 return Ok(None);
             };
-            let step = STEP_VERSIONS.min(limit - page.versions.len());
+            let step = STEP_PAST_VERSIONS.min(limit - page.versions.len());
             let Some(read) = reader.history(path, at.from, step)? else {
                 return Ok(None);
             };
-            let counted = read.records.iter();
-            let counted = counted.filter(|record| place.takes(record) && is_in_range(record));
-            page.versions.extend(counted.filter_map(|record| {
-                Some(Version {
-                    record: self.shown(record)?,
-                    compacted: None,
-                })
-            }));
+            drop(reader);
+            scanned += read.records.len() as u64;
             page.next = read.next.map(|from| PastPlace {
                 from: Some(from),
                 ..place
             });
+            for record in &read.records {
+                if is_before(record) {
+                    page.next = None;
+                    break;
+                }
+                if is_after(record) || !place.takes(record) {
+                    continue;
+                }
+                bytes += bytes_of(record);
+                page.versions.extend(self.shown(record).map(|record| Version {
+                    record,
+                    compacted: None,
+                }));
+            }
         }
         if page.versions.is_empty() && page.next.is_none() && place.from.is_none() {
             return Ok(None);

@@ -16,7 +16,7 @@ use super::login::sessions_of;
 use super::problem::Problem;
 use crate::bridge::{Peer, is_own_host};
 
-/// The route that a caller without a credential may `POST` to.
+/// The only route that changes something; a caller without a credential may `POST` to it.
 const LOGIN: &str = "/session";
 
 /// Lets a request through, or answers it with a problem. Every answer may be kept by nobody.
@@ -66,10 +66,13 @@ fn check(access: &Access, request: &Request<Body>) -> Result<Option<Caller>, Pro
     if token.is_none() && !is_own_host(request, access.hosts()) {
         return Err(Problem::wrong_host());
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD && !is_of_own_page(request) {
+    // No other route changes anything: there a method that is none of GET is answered as such.
+    let is_login = request.uri().path() == format!("{BASE}{LOGIN}");
+    let changes = matches!(*request.method(), Method::POST | Method::DELETE);
+    if is_login && changes && !is_of_own_page(request) {
         return Err(Problem::wrong_origin());
     }
-    if request.method() == Method::POST && request.uri().path() == format!("{BASE}{LOGIN}") {
+    if is_login && request.method() == Method::POST {
         return Ok(None);
     }
     let caller = match token {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::access::Caller;
 use super::problem::Problem;
+use super::tail_pages::TailPages;
 use crate::bridge::{View, wall_clock};
 
 /// Questions that wait for their turn at one source.
@@ -34,6 +35,7 @@ pub(super) struct SourceJournal {
     turn: Arc<Semaphore>,
     /// Places of the question that reads and of those that wait.
     places: Arc<Semaphore>,
+    tail_pages: TailPages,
 }
 
 impl ApiJournals {
@@ -65,6 +67,7 @@ impl ApiJournals {
             journal,
             turn: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(1 + WAITING_MAX)),
+            tail_pages: TailPages::default(),
         });
         opened.insert(name.to_owned(), Arc::clone(&journal));
         Ok(journal)
@@ -72,10 +75,37 @@ impl ApiJournals {
 }
 
 impl SourceJournal {
+    /// The newest pages, for streams.
+    pub(super) fn tail_pages(&self) -> &TailPages {
+        &self.tail_pages
+    }
+
+    /// The journal with the eyes of the caller.
+    pub(super) fn seen_by(&self, caller: &Caller) -> JournalQuery {
+        self.journal.clone().with_visibility(caller.visibility())
+    }
+
     /// Asks the journal with the eyes of the caller, on a thread that may block.
     pub(super) async fn ask<T: Send + 'static>(
-        self: &Arc<SourceJournal>,
+        &self,
         caller: &Caller,
+        question: impl FnOnce(&JournalQuery, Timestamp) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.ask_as(self.seen_by(caller), question).await
+    }
+
+    /// Reads the journal for all callers: the result is to be filtered for each.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&JournalQuery) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.ask_as(self.journal.clone(), |journal, _| question(journal))
+            .await
+    }
+
+    async fn ask_as<T: Send + 'static>(
+        &self,
+        journal: JournalQuery,
         question: impl FnOnce(&JournalQuery, Timestamp) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let place = Arc::clone(&self.places).try_acquire_owned();
@@ -84,7 +114,6 @@ impl SourceJournal {
         let Ok(Ok(turn)) = turn else {
             return Err(Problem::busy("other questions about this source take long"));
         };
-        let journal = self.journal.clone().with_visibility(caller.visibility());
         let asked = tokio::task::spawn_blocking(move || {
             // A caller that goes away does not end the question: turn and place are free once it has ended.
             let _held = (place, turn);

@@ -23,6 +23,10 @@ const SESSIONS_TRIED_MAX: usize = 4;
 /// The largest login: a token, with room.
 const BODY_BYTES_MAX: usize = 4 << 10;
 
+/// Says nothing of the body, which may hold a secret.
+const BODY_REASON: &str =
+    "the body is no login\nhelp: send {\"code\": \"…\"} or {\"token\": \"…\"} as JSON, with one of the two";
+
 /// The caller of a session.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct SessionAnswer {
@@ -74,10 +78,12 @@ pub(super) async fn open(access: &Access, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let opened = match to_bytes(body, BODY_BYTES_MAX).await {
         Ok(body) => match serde_json::from_slice::<Login>(&body) {
-            Ok(login) => access.log_in(login.code.as_deref(), login.token.as_deref()),
-            Err(_) => Err(Problem::login_failed()),
+            Ok(login) if login.code.is_some() != login.token.is_some() => {
+                access.log_in(login.code.as_deref(), login.token.as_deref())
+            }
+            _ => Err(Problem::bad_parameter("body", BODY_REASON)),
         },
-        Err(_) => Err(Problem::login_failed()),
+        Err(_) => Err(Problem::body_too_large(BODY_BYTES_MAX)),
     };
     match opened {
         Ok(id) => with_cookie(&cookie(&id, &head.headers)),

@@ -23,6 +23,7 @@ mod question;
 mod raw_value;
 mod route;
 mod stream;
+mod tail_pages;
 #[cfg(test)]
 mod tests;
 
@@ -73,13 +74,13 @@ struct SourceItem {
 }
 
 impl Api {
-    /// The API of a bridge whose journals are in this folder.
-    pub fn new(data_dir: &Path, access: Access, view: View) -> Api {
+    /// The API of a bridge whose journals are in this folder, on a port that holds this number of connections.
+    pub fn new(data_dir: &Path, access: Access, view: View, connections: usize) -> Api {
         Api {
             journals: Arc::new(ApiJournals::new(data_dir, view.clone())),
             access,
             view,
-            streams: Arc::new(Semaphore::new(stream::STREAMS_MAX)),
+            streams: Arc::new(Semaphore::new(stream::streams_max(connections))),
         }
     }
 
@@ -103,7 +104,11 @@ impl Api {
         let method = match route.answer {
             RouteAnswer::Session => {
                 let (opened, closed) = (api.access.clone(), api.access.clone());
-                get(async |request: Request| login::show(&request))
+                let show = async move |request: Request| {
+                    let read = Parameters::read(route, std::iter::empty(), request.uri().query());
+                    read.map_or_else(Problem::into_response, |_| login::show(&request))
+                };
+                get(show)
                     .post(async move |request: Request| login::open(&opened, request).await)
                     .delete(async move |request: Request| login::close(&closed, &request))
             }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::BASE;
 use super::problem::Problem;
 use super::raw_value;
-use super::route::{ROUTES, Route, RouteAnswer};
+use super::route::{ParameterKind, ROUTES, Route, RouteAnswer};
 
 /// The description as it is served and checked in.
 ///
@@ -62,10 +62,10 @@ fn path_item(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if !matches!(route.answer, RouteAnswer::Session) {
         return json!({"get": get});
     }
-    let empty = json!({
-        "204": {"description": "Done; the cookie is set or removed."},
-        "default": {"$ref": "#/components/responses/Problem"},
-    });
+    let mut opened = problems(&["400", "401", "403", "413", "421", "429"]);
+    opened.insert("204".to_owned(), json!({"description": "The cookie is set."}));
+    let mut closed = problems(&["401", "403", "421"]);
+    closed.insert("204".to_owned(), json!({"description": "The cookie is removed."}));
     let body = json!({
         "required": true,
         "content": {"application/json": {"schema": {
@@ -83,12 +83,12 @@ fn path_item(route: &Route, generator: &mut SchemaGenerator) -> Value {
             "summary": "Opens a session with a one-time code or a token",
             "security": [],
             "requestBody": body,
-            "responses": empty,
+            "responses": opened,
         },
         "delete": {
             "operationId": "delete_session",
             "summary": "Closes the caller's session",
-            "responses": empty,
+            "responses": closed,
         },
     })
 }
@@ -111,15 +111,33 @@ fn operation(route: &Route, method: &str, summary: &str, generator: &mut SchemaG
     if route.path.ends_with("/node") {
         answer["headers"] = raw_value::described();
     }
+    let mut responses = problems(problem_codes(route));
+    responses.insert("200".to_owned(), answer);
+    if !matches!(route.answer, RouteAnswer::Stream) {
+        let unchanged = "The answer has the ETag of If-None-Match.";
+        responses.insert("304".to_owned(), json!({"description": unchanged}));
+    }
     json!({
         "operationId": operation_id(route, method),
         "summary": summary,
         "parameters": parameters,
-        "responses": {
-            "200": answer,
-            "default": {"$ref": "#/components/responses/Problem"},
-        },
+        "responses": responses,
     })
+}
+
+/// The codes of the problems that a route answers with. Those of the guard, 401 and 421, are everywhere.
+fn problem_codes(route: &Route) -> &'static [&'static str] {
+    match route.answer {
+        RouteAnswer::Question(_) => &["400", "401", "403", "404", "410", "421", "500", "503"],
+        RouteAnswer::Stream => &["400", "401", "404", "421", "500", "503"],
+        RouteAnswer::Status | RouteAnswer::Sinks => &["400", "401", "403", "421"],
+        RouteAnswer::Sources | RouteAnswer::OpenApi | RouteAnswer::Session => &["400", "401", "421"],
+    }
+}
+
+fn problems(codes: &[&str]) -> Map<String, Value> {
+    let problem = || json!({"$ref": "#/components/responses/Problem"});
+    codes.iter().map(|code| ((*code).to_owned(), problem())).collect()
 }
 
 fn operation_id(route: &Route, method: &str) -> String {
@@ -136,8 +154,11 @@ fn of_path(route: &Route) -> impl Iterator<Item = Value> {
         name.strip_suffix('}')
     });
     names.map(|name| {
-        let kind = if name == "seq" { "integer" } else { "string" };
-        json!({"name": name, "in": "path", "required": true, "schema": {"type": kind}})
+        let schema = match name {
+            "seq" => json!({"type": "integer", "format": "uint64", "minimum": 0}),
+            _ => json!({"type": "string"}),
+        };
+        json!({"name": name, "in": "path", "required": true, "schema": schema})
     })
 }
 
@@ -149,8 +170,12 @@ fn of_query(route: &Route) -> impl Iterator<Item = Value> {
             "required": parameter.is_required,
             "description": parameter.about,
             "schema": match parameter.kind {
-                "integer" => json!({"type": "integer", "minimum": 0}),
-                kind => json!({"type": kind}),
+                ParameterKind::Text => json!({"type": "string"}),
+                ParameterKind::Path => json!({"type": "string", "pattern": "^/"}),
+                ParameterKind::Number { min } => {
+                    json!({"type": "integer", "format": "uint64", "minimum": min})
+                }
+                ParameterKind::OneOf(words) => json!({"type": "string", "enum": words}),
             },
         })
     })

@@ -135,19 +135,22 @@ impl Parameters {
         Ok(self.number(name)?.map(Seq))
     }
 
+    /// A number of things, at least one: of none there is nothing to answer. A larger one than any limit counts as that.
     pub(super) fn count(&self, name: &str) -> Result<Option<u32>, Problem> {
-        self.number(name)
+        let count: Option<u64> = self.number(name)?;
+        match count {
+            Some(0) => Err(Problem::bad_parameter(
+                name,
+                "0 of them would be no answer\nhelp: give 1 or more, or leave it out",
+            )),
+            count => Ok(count.map(|count| u32::try_from(count).unwrap_or(u32::MAX))),
+        }
     }
 
-    /// The size of a page: one item at least, as a page without any would never end.
+    /// The size of a page.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        match self.number("limit")? {
-            Some(0) => Err(Problem::bad_parameter(
-                "limit",
-                "a page of 0 items has no next one\nhelp: give 1 or more, or leave it out",
-            )),
-            limit => Ok(limit.unwrap_or(LIMIT)),
-        }
+        let limit = self.count("limit")?;
+        Ok(limit.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
     }
 
     pub(super) fn cursor(&self) -> Option<&str> {

@@ -158,6 +158,16 @@ impl Problem {
         )
     }
 
+    pub(super) fn body_too_large(max: usize) -> Problem {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "the body is too large",
+            format!("the body has more than {max} bytes"),
+            "send a code or a token alone",
+        )
+    }
+
     pub(super) fn login_failed() -> Problem {
         Problem::new(
             StatusCode::UNAUTHORIZED,

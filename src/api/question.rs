@@ -105,7 +105,7 @@ pub(super) fn history(
     };
     let answer = journal.versions(&question, now)?;
     let answer = answer.ok_or_else(|| Problem::never_seen(path.as_str()))?;
-    Document::list(&answer, answer.items.len())
+    Document::list(&answer, answer.items.len() + answer.past.len())
 }
 
 pub(super) fn changes(
@@ -113,7 +113,14 @@ pub(super) fn changes(
     parameters: &Parameters,
     now: Timestamp,
 ) -> Result<Document, Problem> {
-    let (selection, filter) = parameters.selection()?;
+    let (selection, mut filter) = parameters.selection()?;
+    let past = match parameters.switch("past")? {
+        true => Some(past_of(journal)?),
+        false => None,
+    };
+    if past.is_some() {
+        filter.push_str("\0past");
+    }
     let question = ChangesQuestion {
         from: parameters.moment("from", journal, now)?,
         to: parameters.moment("to", journal, now)?,
@@ -130,8 +137,14 @@ pub(super) fn changes(
         cursor: parameters.cursor(),
         limit: parameters.limit()?,
     };
-    let list = journal.records_between(&question, now)?;
+    let list = past.as_ref().unwrap_or(journal).records_between(&question, now)?;
     Document::list(&list, list.items.len())
+}
+
+/// The history from before a journal.
+fn past_of(journal: &JournalQuery) -> Result<JournalQuery, Problem> {
+    let past = journal.past_journal()?;
+    past.ok_or_else(|| Problem::never_seen("the time before it: 'zkbridge backfill' has made no history"))
 }
 
 pub(super) fn diff(

@@ -41,9 +41,21 @@ pub(super) enum RouteAnswer {
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) is_required: bool,
-    /// `string` or `integer`.
-    pub(super) kind: &'static str,
+    pub(super) kind: ParameterKind,
     pub(super) about: &'static str,
+}
+
+/// The values that a parameter takes.
+#[derive(Clone, Copy)]
+pub(super) enum ParameterKind {
+    /// A text, which its question reads.
+    Text,
+    /// The path of a znode.
+    Path,
+    /// A whole number from `min` on.
+    Number { min: u32 },
+    /// One of these words.
+    OneOf(&'static [&'static str]),
 }
 
 /// One route.
@@ -61,17 +73,20 @@ const fn text(name: &'static str, about: &'static str) -> Parameter {
     Parameter {
         name,
         is_required: false,
-        kind: "string",
+        kind: ParameterKind::Text,
         about,
     }
 }
 
-const fn number(name: &'static str, about: &'static str) -> Parameter {
-    Parameter {
-        kind: "integer",
-        ..text(name, about)
-    }
+const fn of_kind(kind: ParameterKind, parameter: Parameter) -> Parameter {
+    Parameter { kind, ..parameter }
 }
+
+/// The number of a record.
+const SEQ: ParameterKind = ParameterKind::Number { min: 0 };
+
+/// A number of items, at least one.
+const COUNT: ParameterKind = ParameterKind::Number { min: 1 };
 
 const fn required(parameter: Parameter) -> Parameter {
     Parameter {
@@ -105,8 +120,17 @@ const SESSION: Parameter = text(
 );
 const TEXT: Parameter = text("text", "A text in the value.");
 const CURSOR: Parameter = text("cursor", "The `next` of the page before.");
-const LIMIT: Parameter = number("limit", "Items of a page, 1 to 1000; 100 if it is left out.");
-const PATH: Parameter = required(text("path", "The path of the znode."));
+const LIMIT: Parameter = of_kind(
+    COUNT,
+    text(
+        "limit",
+        "Items of a page; 100 if it is left out, and never more than 1000.",
+    ),
+);
+const PATH: Parameter = required(of_kind(
+    ParameterKind::Path,
+    text("path", "The path of the znode."),
+));
 const SINK: Parameter = required(text("sink", "The name of the sink."));
 
 /// All routes.
@@ -145,9 +169,12 @@ pub(super) const ROUTES: &[Route] = &[
         parameters: &[
             PATH,
             AT,
-            text(
-                "raw",
-                "`1`: the bytes of the value as an attachment, instead of a document.",
+            of_kind(
+                ParameterKind::OneOf(&["0", "1"]),
+                text(
+                    "raw",
+                    "`1`: the bytes of the value as an attachment, instead of a document.",
+                ),
             ),
         ],
         answer: RouteAnswer::Question(question::node),
@@ -174,7 +201,7 @@ pub(super) const ROUTES: &[Route] = &[
             PATH,
             FROM,
             TO,
-            number("before", "Only records before this one."),
+            of_kind(SEQ, text("before", "Only records before this one.")),
             CURSOR,
             LIMIT,
         ],
@@ -192,9 +219,20 @@ pub(super) const ROUTES: &[Route] = &[
             OP,
             SESSION,
             TEXT,
-            text(
-                "order",
-                "`oldest` or `newest`: the records that come first. Left out: oldest.",
+            of_kind(
+                ParameterKind::OneOf(&["oldest", "newest"]),
+                text(
+                    "order",
+                    "`oldest` or `newest`: the records that come first. Left out: oldest.",
+                ),
+            ),
+            of_kind(
+                ParameterKind::OneOf(&["0", "1"]),
+                text(
+                    "past",
+                    "`1`: the history from before the journal, which `zkbridge backfill` has made, in the place of the \
+                     journal. Its records have numbers of their own.",
+                ),
             ),
             CURSOR,
             LIMIT,
@@ -206,7 +244,10 @@ pub(super) const ROUTES: &[Route] = &[
         path: "/sources/{source}/diff",
         summary: "The paths of a subtree that differ between two moments",
         parameters: &[
-            text("under", "This path and everything below it. Left out: `/`."),
+            of_kind(
+                ParameterKind::Path,
+                text("under", "This path and everything below it. Left out: `/`."),
+            ),
             required(text("a", "The first moment.")),
             text("b", "The second moment. Left out: the end of the journal."),
             CURSOR,
@@ -226,9 +267,12 @@ pub(super) const ROUTES: &[Route] = &[
             OP,
             SESSION,
             TEXT,
-            number(
-                "buckets",
-                "About how many intervals, 500 at most; 100 if it is left out.",
+            of_kind(
+                COUNT,
+                text(
+                    "buckets",
+                    "About how many intervals; 100 if it is left out, and never more than 500.",
+                ),
             ),
             CURSOR,
         ],
@@ -270,10 +314,16 @@ pub(super) const ROUTES: &[Route] = &[
             UNDER,
             GLOB,
             OP,
-            number("after", "Begin after this record. Left out: after the last one."),
-            number(
-                "rate",
-                "At most this many records a second; the others are counted in `skipped`.",
+            of_kind(
+                SEQ,
+                text("after", "Begin after this record. Left out: after the last one."),
+            ),
+            of_kind(
+                COUNT,
+                text(
+                    "rate",
+                    "At most this many records a second; the others are counted in `skipped`.",
+                ),
             ),
         ],
         answer: RouteAnswer::Stream,

@@ -1,7 +1,8 @@
 //! Serves HTTP/1.1 on a socket that any peer can reach, at a bounded cost.
 //!
-//! Invariants: no peer can hold a connection by silence, and no number of connections takes the file descriptors that
-//! the bridge needs for its work. At the limit, a new connection replaces the oldest one that has no request under way.
+//! Invariants: no peer can hold a connection by silence or by not reading, and no number of connections takes the file
+//! descriptors that the bridge needs for its work. At the limit, a new connection replaces the oldest one that has no
+//! request under way and gets no stream.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -28,6 +30,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use super::read_in_time::ReadInTime;
 
 /// Requests under way at the end may take this long.
 pub(super) const CLOSE_BOUND: Duration = Duration::from_secs(2);
@@ -53,7 +57,9 @@ pub(super) struct Limits {
     pub(super) silence: Duration,
     /// Time from the request to its answer.
     pub(super) answer: Duration,
-    /// Life of a connection. Ends one whose peer does not read its answer.
+    /// Time in which a peer takes nothing of what is sent to it.
+    pub(super) unread: Duration,
+    /// Life of a connection.
     pub(super) life: Duration,
 }
 
@@ -64,6 +70,7 @@ impl Limits {
             connections,
             silence: Duration::from_secs(10),
             answer,
+            unread: Duration::from_secs(30),
             life: Duration::from_secs(300),
         }
     }
@@ -212,13 +219,13 @@ where
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, open) = (router.clone(), Arc::clone(&open));
-        async move { Ok::<_, Infallible>(answer(request, router, limits, &open).await) }
+        async move { Ok::<_, Infallible>(answer(request, router, limits, open).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.silence)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(ReadInTime::new(stream, limits.unread)), service);
     let mut connection = pin!(connection);
     // How a peer breaks off is of no interest to anyone.
     tokio::select! {
@@ -268,7 +275,7 @@ async fn answer(
     request: Request<Incoming>,
     router: TowerToHyperService<Router>,
     limits: Limits,
-    open: &Open,
+    open: Arc<Open>,
 ) -> Response {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, BODY_BYTES_MAX).collect();
@@ -277,190 +284,49 @@ async fn answer(
         Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
-    open.busy.store(true, Ordering::Relaxed);
+    let busy = Busy::new(open.clone());
     let mut request = Request::from_parts(head, Body::from(body));
     if let Some(peer) = open.peer {
         request.extensions_mut().insert(peer);
     }
     let answered = timeout(limits.answer, hyper::service::Service::call(&router, request)).await;
-    open.busy.store(false, Ordering::Relaxed);
     match answered {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => kept_while_streaming(response, busy),
         Ok(Err(never)) => match never {},
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use axum::routing::get;
-    use tokio::sync::watch;
+/// Marks a connection that has a request under way.
+struct Busy(Arc<Open>);
 
-    use super::*;
-
-    const BOUND: Duration = Duration::from_secs(20);
-
-    struct Served {
-        address: SocketAddr,
-        stop: CancellationToken,
-        task: tokio::task::JoinHandle<()>,
-        /// Whether a request to `/never` has reached its handler.
-        begun: watch::Sender<bool>,
-    }
-
-    async fn serving(limits: Limits) -> Served {
-        let begun = watch::Sender::new(false);
-        let begin = begun.clone();
-        let never = async move || {
-            begin.send_replace(true);
-            std::future::pending::<&'static str>().await
-        };
-        let router = Router::new()
-            .route("/ok", get(|| async { "ok" }))
-            .route("/never", get(never))
-            .route("/large", get(|| async { "x".repeat(8 << 20) }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, router, limits, "test", stop.clone()));
-        Served {
-            address,
-            stop,
-            task,
-            begun,
-        }
-    }
-
-    impl Served {
-        async fn send(&self, text: &str) -> TcpStream {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            stream.write_all(text.as_bytes()).await.unwrap();
-            stream
-        }
-
-        async fn get(&self, path: &str) -> String {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-            all_of(self.send(&request).await).await
-        }
-
-        async fn end(self) {
-            self.stop.cancel();
-            timeout(BOUND, self.task).await.unwrap().unwrap();
-        }
-    }
-
-    /// Reads until the peer closes; an aborted connection counts as closed.
-    async fn all_of(mut stream: TcpStream) -> String {
-        let mut bytes = Vec::new();
-        let _ = timeout(BOUND, stream.read_to_end(&mut bytes)).await.unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    fn limits() -> Limits {
-        Limits::new(8, BOUND)
-    }
-
-    #[tokio::test]
-    async fn half_requests_do_not_keep_others_from_an_answer() {
-        let served = serving(limits()).await;
-        let mut held = Vec::new();
-        for _ in 0..200 {
-            held.push(served.send("GET /ok HTTP/1.1\r\nHost: a\r\n").await);
-        }
-        let answer = timeout(BOUND, served.get("/ok")).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        // All but the last few have been closed already.
-        for stream in held.drain(..200 - limits().connections) {
-            assert_eq!(all_of(stream).await, "");
-        }
-        served.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_sends_nothing_or_half_a_request_or_half_a_body_is_closed() {
-        let limits = Limits {
-            silence: Duration::from_millis(100),
-            ..limits()
-        };
-        let served = serving(limits).await;
-        for text in [
-            "",
-            "GET /ok HTTP/1.1\r\n",
-            "GET /ok HTTP/1.1\r\nHost: a\r\n\r\n",
-            "POST /ok HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf",
-        ] {
-            all_of(served.send(text).await).await;
-        }
-        served.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_request_under_way_is_not_given_up_for_a_new_connection() {
-        let limits = Limits {
-            connections: 1,
-            ..limits()
-        };
-        let served = serving(limits).await;
-        let mut begun = served.begun.subscribe();
-        let busy = served.send("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        timeout(BOUND, begun.changed()).await.unwrap().unwrap();
-        assert_eq!(served.get("/ok").await, "", "there is no place for it");
-        assert!(busy.try_read(&mut [0]).is_err(), "the first was closed");
-        served.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_does_not_read_its_answer_is_let_go() {
-        let limits = Limits {
-            life: Duration::from_millis(100),
-            ..limits()
-        };
-        let served = serving(limits).await;
-        let stream = served.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        // The listener can only end its task after the connection has gone.
-        tokio::time::timeout(BOUND, async {
-            while !matches!(stream.try_write(b"GET /ok"), Err(error) if error.kind() != io::ErrorKind::WouldBlock) {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .unwrap();
-        served.end().await;
-    }
-
-    #[tokio::test]
-    async fn a_wall_clock_that_has_no_date_is_answered_and_panics_nowhere() {
-        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert!(is_clock_off(UNIX_EPOCH - Duration::from_secs(1)));
-        assert!(is_clock_off(at(DATE_SECONDS_MAX + 1)));
-        for fine in [at(0), at(DATE_SECONDS_MAX), SystemTime::now()] {
-            assert!(!is_clock_off(fine), "{fine:?}");
-        }
-        let (mut peer, own) = tokio::io::duplex(4096);
-        let refused = tokio::spawn(refuse_for_clock(own));
-        peer.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
-        let mut answer = String::new();
-        timeout(BOUND, peer.read_to_string(&mut answer))
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(
-            answer.starts_with("HTTP/1.1 503") && answer.contains("correct the clock"),
-            "{answer}"
-        );
-        refused.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn http_2_in_clear_is_not_spoken() {
-        let served = serving(limits()).await;
-        let answer = all_of(served.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await).await;
-        assert!(
-            !answer.starts_with("HTTP/1.1 200") && !answer.contains('\0'),
-            "{answer:?}"
-        );
-        served.end().await;
+impl Busy {
+    fn new(open: Arc<Open>) -> Busy {
+        open.busy.store(true, Ordering::Relaxed);
+        Busy(open)
     }
 }
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A stream is under way until its end: its caller had a credential, and half requests of others must not end it. Any other
+/// answer is complete, and a peer that does not take it gives way.
+fn kept_while_streaming(response: Response, busy: Busy) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            // Dropped with the body.
+            let _ = &busy;
+            frame
+        }))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod listener;
 mod listening_process;
 mod mask;
 mod opening;
+mod read_in_time;
 mod reload;
 mod sink_task;
 mod sinks;
@@ -159,7 +160,8 @@ impl Bridge {
         let view = View::new(Vec::new(), Vec::new());
         let (request, reloads) = mpsc::channel(RELOADS);
         let access = Access::new(&config.http);
-        let api = Api::new(&config.data_dir, access.clone(), view.clone());
+        let connections = descriptors::http_connections();
+        let api = Api::new(&config.data_dir, access.clone(), view.clone(), connections);
         let http =
             listener.map(|listener| http::Server::start(listener, &config.http, view.clone(), metrics, &api));
         let login = http.as_ref().map(|http| control::LoginLinks {

@@ -4,15 +4,15 @@ use bridge_console::{Color, Layout, Style, format_line};
 use bridge_core::journal::Position;
 use bridge_core::number::SessionId;
 use bridge_core::record::Op;
-use bridge_query::PathPattern;
 use bridge_query::answer::{ChangesOrder, ChangesQuestion};
+use bridge_query::{JournalQuery, PathPattern};
 use clap::Args;
 
 use super::argument::{self, word_of};
 use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
 use super::{print, print_json};
 use crate::bridge::wall_clock;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::terminal::notice;
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,7 @@ Examples:
 
 Control records (gaps, snapshots) belong to no path. --session finds the writer
 in sources that read transactions, and the owner of ephemeral znodes in all.
-Reads only the journal.
+Reads only the journal; --past reads the history from before it.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
 3 there is no journal";
@@ -58,6 +58,10 @@ pub struct ChangesArgs {
     /// Print the newest records first
     #[arg(long)]
     newest: bool,
+    /// Print the history from before the journal instead, which 'zkbridge
+    /// backfill' has made; its records have numbers of their own
+    #[arg(long)]
+    past: bool,
     /// Print at most N records
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
@@ -70,7 +74,10 @@ pub struct ChangesArgs {
 
 /// Runs the command.
 pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
-    let journal = args.flags.journal()?;
+    let mut journal = args.flags.journal()?;
+    if args.past {
+        journal = past_of(&journal)?;
+    }
     let selection = bridge_query::Selection {
         paths: args.under.iter().cloned().collect(),
         within: args.glob.clone(),
@@ -120,4 +127,15 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
         notice(words);
     }
     Ok(())
+}
+
+fn past_of(journal: &JournalQuery) -> Result<JournalQuery, Failure> {
+    journal.past_journal()?.ok_or_else(|| {
+        let message = format!(
+            "there is no history from before the journal of {}\nhelp: make it with 'zkbridge backfill {0}', while the \
+             servers have their old logs",
+            journal.source()
+        );
+        Failure::new(Exit::Environment, message)
+    })
 }

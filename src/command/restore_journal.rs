@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bridge_config::SourceConfig;
 use bridge_core::folder::{folder_of, sync_folder};
 use bridge_core::journal::{Existing, JournalErrorKind, Restored, restore};
+use bridge_query::past_file;
 use clap::Args;
 use serde_json::json;
 
@@ -21,6 +22,9 @@ use crate::terminal::count;
 /// A folder made for journals, for its owner only.
 const FOLDER_MODE: u32 = 0o700;
 
+/// The files of a source that get the owner of their folder.
+const OWNED: [&str; 5] = ["journal", "journal.lock", "history", "history.lock", "mask-key"];
+
 /// Read and write for the owner only.
 const FILE_MODE: u32 = 0o600;
 
@@ -32,7 +36,8 @@ Examples:
 
 The bridge must be stopped. Each copy is checked first: its file, records,
 image and cursors. A journal that is there is refused without --force, and
-with it kept as <source>.journal.replaced.
+with it kept as <source>.journal.replaced. The history from before the journal
+is taken back in the same way, if the folder has it.
 
 The bridge then delivers again what came after the copy, with the same ids.
 Numbers (seq) after the last record of the copy are given to other records
@@ -74,11 +79,18 @@ pub fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for source in sources {
         let key = KeyCopy::plan(args, &key_file(journals.config(), source))?;
-        let restored = restore_one(args, source, &journal_file(journals.config(), source))?;
+        let journal = journal_file(journals.config(), source);
+        let past = HistoryCopy::plan(args, source, &journal)?;
+        let restored = restore_one(args, source, &copy_of(args, source), &journal)?;
+        let past = past.map(|past| restore_one(args, source, &past.copy, &past.to));
+        let past = past.transpose()?;
         key.map_or(Ok(()), |key| key.put())?;
         give_to_owner(data_dir, source)?;
         if !args.json {
             print(&sentence(&source.name, &restored))?;
+            if let Some(past) = &past {
+                print(&past_sentence(&source.name, past))?;
+            }
         }
         reports.push(json!({
             "source": source.name.to_string(),
@@ -86,6 +98,7 @@ pub fn run(args: &RestoreArgs) -> Result<(), Failure> {
             "tail": restored.tail,
             "records": restored.records,
             "replaced": restored.replaced,
+            "history": past.map(|past| past.file),
         }));
     }
     match args.json {
@@ -121,12 +134,48 @@ fn copy_of(args: &RestoreArgs, source: &SourceConfig) -> PathBuf {
     args.from.join(format!("{}.journal", source.name))
 }
 
-fn restore_one(args: &RestoreArgs, source: &SourceConfig, file: &Path) -> Result<Restored, Failure> {
+/// The copy of the history from before the journal.
+struct HistoryCopy {
+    copy: PathBuf,
+    to: PathBuf,
+}
+
+impl HistoryCopy {
+    /// `None` if the folder has no copy of it: a history that is there stays. Refuses before anything is changed.
+    fn plan(
+        args: &RestoreArgs,
+        source: &SourceConfig,
+        journal: &Path,
+    ) -> Result<Option<HistoryCopy>, Failure> {
+        let (copy, to) = (past_file(&copy_of(args, source)), past_file(journal));
+        if !copy.exists() {
+            return Ok(None);
+        }
+        if to.exists() && !args.force {
+            return Err(Failure::new(
+                Exit::Environment,
+                format!(
+                    "{}: there is a history from before the journal already\nhelp: add --force to keep it under another \
+                     name and take that of the copy",
+                    to.display()
+                ),
+            ));
+        }
+        Ok(Some(HistoryCopy { copy, to }))
+    }
+}
+
+fn restore_one(
+    args: &RestoreArgs,
+    source: &SourceConfig,
+    copy: &Path,
+    file: &Path,
+) -> Result<Restored, Failure> {
     let existing = match args.force {
         true => Existing::SetAside,
         false => Existing::Refuse,
     };
-    restore(&copy_of(args, source), file, &source.name, existing).map_err(|error| match error.kind {
+    restore(copy, file, &source.name, existing).map_err(|error| match error.kind {
         JournalErrorKind::InUse => Failure::new(
             Exit::Environment,
             format!("{error}\nhelp: stop the bridge, then restore its journals"),
@@ -204,7 +253,7 @@ fn give_to_owner(data_dir: &Path, source: &SourceConfig) -> Result<(), Failure> 
     }
     let give = || -> io::Result<()> {
         let folder = fs::metadata(data_dir)?;
-        for suffix in ["journal", "journal.lock", "mask-key"] {
+        for suffix in OWNED {
             let file = data_dir.join(format!("{}.{suffix}", source.name));
             // A link that the owner of the folder has put there must not give away the file that it names.
             if fs::symlink_metadata(&file).is_ok_and(|found| found.is_file()) {
@@ -236,6 +285,18 @@ fn sentence(name: &str, restored: &Restored) -> String {
     if let Some(replaced) = &restored.replaced {
         text.push_str(&format!(
             "  the journal that was there is kept as {}\n",
+            replaced.display()
+        ));
+    }
+    text
+}
+
+fn past_sentence(name: &str, past: &Restored) -> String {
+    let records = count(past.records, "record");
+    let mut text = format!("history from before the journal of {name}: restored with {records}\n");
+    if let Some(replaced) = &past.replaced {
+        text.push_str(&format!(
+            "  the one that was there is kept as {}\n",
             replaced.display()
         ));
     }

@@ -13,6 +13,7 @@ mod journals;
 mod moments;
 mod printed;
 mod records;
+mod refusing;
 mod reload;
 mod replay;
 mod restore;

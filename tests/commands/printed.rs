@@ -2,53 +2,11 @@
 
 use bridge_servers::{eventually, real_servers};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::bridge::BOUND;
 use crate::golden;
+use crate::refusing::refusing;
 use crate::stage::Stage;
-
-/// A destination that refuses every record of a znode called `bad`, for good. It ends with the test.
-async fn refusing() -> (u16, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let serving = tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            // One request for each connection: the answer says so.
-            while !is_whole(&request) {
-                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-                    break;
-                }
-            }
-            let word = match String::from_utf8_lossy(&request).contains("/bad\"") {
-                true => "422 Unprocessable Content",
-                false => "204 No Content",
-            };
-            let answer = format!("HTTP/1.1 {word}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-            // The client may have disconnected.
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    (port, serving)
-}
-
-fn is_whole(request: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(request).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
-    length.is_none_or(|length| {
-        length
-            .trim()
-            .parse()
-            .is_ok_and(|length: usize| body.len() >= length)
-    })
-}
 
 /// Text and JSON of a command that ends well, each compared with its file.
 async fn check(stage: &Stage, name: &str, args: &[&str]) {
@@ -95,7 +53,7 @@ fn without_machine(doctor: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_output_of_each_command_equals_its_golden_file() {
     real_servers!("what the commands print");
-    let (port, serving) = refusing().await;
+    let (port, serving) = refusing("bad").await;
     let hook = format!(
         "[[sink]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{port}/\"\n\
          allow_private_addresses = true\n"

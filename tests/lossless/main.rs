@@ -6,10 +6,14 @@
 mod backfill;
 mod beside;
 mod examination;
+#[path = "../commands/golden.rs"]
+#[allow(dead_code, reason = "the tests of the commands need more of it")]
+mod golden;
 mod judge;
 mod large;
 mod lists;
 mod observer;
+mod restore;
 mod stage;
 mod status;
 mod txnlog;

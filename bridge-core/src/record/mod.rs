@@ -395,6 +395,7 @@ impl GapReason {
             GapReason::Permission => "znodes became readable",
             GapReason::Unproved => "the history could not be proved",
             GapReason::Mode => "the mode of capture was changed",
+            GapReason::Unwatched => "the root is no longer watched",
         }
     }
 }

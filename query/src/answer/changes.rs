@@ -71,10 +71,12 @@ impl JournalQuery {
         }
         let next = page.next.map(|left| resolved.cursor(left, hash));
         let (from, to) = self.moments(&resolved, now)?;
+        let removed = self.removed(resolved.left)?;
+        let older = self.older_history(resolved.from, resolved.left.after)?;
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,
-            doubts: self.removed(resolved.left)?.into_iter().collect(),
+            doubts: removed.into_iter().chain(older).collect(),
             ..AnswerList::of(from, to, items, next)
         })
     }

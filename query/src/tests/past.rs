@@ -1,14 +1,19 @@
 //! The time before a journal, from the file beside it.
 
+use std::sync::Arc;
+
 use bridge_core::append::{Append, ChangeKind, RecordKind};
 use bridge_core::image_txn::{ImageTxn, Progress};
 use bridge_core::journal::{Journal, JournalOptions, JournalWriter, Position};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{NAMESPACE, Op, Timestamp};
+use bridge_core::record::{NAMESPACE, Op, Record, Timestamp};
 
 use super::scratch::{Scratch, change, created, deleted, gap, path, read, time_of, updated};
-use crate::{AsOfValue, Certainty, JournalQuery, PastPlace, QueryError, past_file};
+use crate::answer::{AnswerList, ChangesOrder, ChangesQuestion, HistoryAnswer, HistoryQuestion};
+use crate::{
+    AsOfValue, Certainty, Doubt, JournalQuery, PastPlace, QueryError, Selection, Version, past_file,
+};
 
 const NOW: Timestamp = Timestamp(i64::MAX);
 
@@ -239,6 +244,146 @@ fn the_rows_of_a_listing_do_not_show_where_the_kept_records_begin() {
     assert!(query.begins_at().unwrap() > Some(Zxid(45)));
 }
 
+/// The ops and zxids of all pages of a history: of the journal, and of the time before. The last page comes with them.
+fn pages(
+    query: &JournalQuery,
+    of: &str,
+    range: (Option<Position>, Option<Position>),
+    limit: usize,
+) -> Option<(Vec<(Op, u64)>, Vec<(Op, u64)>, HistoryAnswer)> {
+    let of = path(of);
+    let (mut items, mut past) = (Vec::new(), Vec::new());
+    let mut next: Option<String> = None;
+    loop {
+        let question = HistoryQuestion {
+            path: &of,
+            from: range.0,
+            to: range.1,
+            cursor: next.as_deref(),
+            limit,
+        };
+        let page = query.versions(&question, NOW).unwrap()?;
+        let count = page.items.len() + page.past.len();
+        assert!(count <= limit, "{count} of {limit}");
+        let of_version = |version: &Version| (version.record.op, version.record.zxid.unwrap().0);
+        items.extend(page.items.iter().map(of_version));
+        past.extend(page.past.iter().map(of_version));
+        assert_eq!(page.complete, page.next.is_none());
+        next = page.next.clone();
+        if next.is_none() {
+            return Some((items, past, page));
+        }
+        assert!(!page.removed && page.doubts.iter().all(|doubt| *doubt != Doubt::Removed));
+    }
+}
+
+#[test]
+fn the_pages_of_a_history_go_on_with_the_versions_from_before_the_journal() {
+    for limit in [1, 2, 3, 4, 100] {
+        for reported in [30, 45] {
+            let scratch = scratch(reported);
+            let query = scratch.query();
+            let (items, past, last) = pages(&query, "/a", (None, None), limit).unwrap();
+            assert_eq!(items, [(Op::Update, 40), (Op::Snapshot, 20)], "{limit}");
+            assert_eq!(past, [(Op::Update, 20), (Op::Create, 10)], "{limit}");
+            assert_eq!((last.removed, last.doubts), (false, Vec::new()), "{limit}");
+            let (items, past, _) = pages(&query, "/old", (None, None), limit).unwrap();
+            assert_eq!(items, []);
+            assert_eq!(past, [(Op::Delete, 25), (Op::Snapshot, 5)]);
+            assert_eq!(pages(&query, "/never", (None, None), limit), None);
+        }
+    }
+}
+
+#[test]
+fn a_range_of_a_history_reaches_into_the_time_before_the_journal() {
+    let scratch = scratch(45);
+    let query = scratch.query();
+    let zxid = |zxid| Some(Position::Zxid(Zxid(zxid)));
+    let check = |range, items: &[(Op, u64)], past: &[(Op, u64)]| {
+        let (found, before, _) = pages(&query, "/a", range, 1).unwrap();
+        assert_eq!((&*found, &*before), (items, past), "{range:?}");
+    };
+    let (update, snapshot) = ((Op::Update, 40), (Op::Snapshot, 20));
+    check((None, zxid(19)), &[], &[(Op::Create, 10)]);
+    check((zxid(20), None), &[update, snapshot], &[(Op::Update, 20)]);
+    check((zxid(21), None), &[update], &[]);
+    // The number of a record is one of the journal, and all of the time before is before it.
+    let seq = |seq| Some(Position::Seq(Seq(seq)));
+    check((None, seq(1)), &[snapshot], &[(Op::Update, 20), (Op::Create, 10)]);
+    check((seq(1), None), &[update, snapshot], &[]);
+}
+
+#[test]
+fn a_history_with_a_hole_before_the_journal_says_so_on_its_last_page() {
+    let scratch = scratch(21);
+    for limit in [1, 100] {
+        let (_, past, last) = pages(&scratch.query(), "/a", (None, None), limit).unwrap();
+        assert_eq!(past.len(), 2);
+        assert!(last.removed && last.doubts.contains(&Doubt::Removed));
+        let is_hole = |doubt: &Doubt| matches!(doubt, Doubt::NotJoined { .. });
+        assert!(last.doubts.iter().any(is_hole), "{:?}", last.doubts);
+    }
+}
+
+fn changes(query: &JournalQuery, from: Option<Position>, cursor: Option<&str>) -> AnswerList<Arc<Record>> {
+    let question = ChangesQuestion {
+        from,
+        to: None,
+        selection: &Selection::default(),
+        filter: "",
+        order: ChangesOrder::Oldest,
+        cursor,
+        limit: 1,
+    };
+    query.records_between(&question, NOW).unwrap()
+}
+
+#[test]
+fn a_list_of_changes_from_the_begin_of_the_journal_names_the_history_from_before_it() {
+    let scratch = scratch(30);
+    let query = scratch.query();
+    let zxid = |zxid| Some(Position::Zxid(Zxid(zxid)));
+    for from in [None, zxid(1), Some(Position::Time(Timestamp(time_of(1))))] {
+        assert_eq!(
+            changes(&query, from, None).doubts,
+            [Doubt::OlderHistory],
+            "{from:?}"
+        );
+    }
+    for from in [zxid(39), Some(Position::Seq(Seq(1)))] {
+        assert_eq!(changes(&query, from, None).doubts, [], "{from:?}");
+    }
+    let first = changes(&query, None, None);
+    assert_eq!(
+        changes(&query, None, first.next.as_deref()).doubts,
+        [],
+        "a later page"
+    );
+    // The list of the time before has its own numbers, and knows nothing of the time after it.
+    let past = query.past_journal().unwrap().unwrap();
+    let (mut found, mut next) = (Vec::new(), None::<String>);
+    loop {
+        let page = changes(&past, None, next.as_deref());
+        found.extend(
+            page.items
+                .iter()
+                .filter_map(|record| record.zxid)
+                .map(|zxid| zxid.0),
+        );
+        assert!(page.doubts.is_empty());
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, [5, 9, 10, 20, 25]);
+    let later = past
+        .moment(Some(Position::Time(Timestamp(time_of(90)))), NOW)
+        .unwrap();
+    assert!(!later.certain, "{later:?}");
+}
+
 #[test]
 fn without_a_file_for_the_time_before_answers_are_those_of_the_journal() {
     let scratch = journal([listed("/a", 10, 20, 1, "two"), listing_end(30)]);
@@ -251,6 +396,8 @@ fn without_a_file_for_the_time_before_answers_are_those_of_the_journal() {
         None
     );
     assert!(!at(&query, "/a", 15).unwrap().certain);
+    assert!(query.past_journal().unwrap().is_none());
+    assert_eq!(changes(&query, None, None).doubts, []);
 }
 
 #[test]

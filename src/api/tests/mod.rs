@@ -32,6 +32,8 @@ use crate::bridge::View;
 
 const TOKEN: &str = "the default token";
 const BOUND: Duration = Duration::from_secs(20);
+/// Of the port, so that all streams have room.
+const CONNECTIONS: usize = 64;
 const NOON: i64 = 1_795_348_800_000;
 
 /// A journal, and the API of a bridge that has it.
@@ -66,7 +68,7 @@ impl Served {
             token: Some(Secret::new(TOKEN)),
             ..config
         });
-        let router = Api::new(folder.path(), access.clone(), view).router();
+        let router = Api::new(folder.path(), access.clone(), view, CONNECTIONS).router();
         Served {
             journal,
             access,

@@ -1,5 +1,6 @@
 //! Streams: nothing lost and nothing doubled, from wherever they resume.
 
+use bridge_config::TokenConfig;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -161,4 +162,37 @@ async fn a_stream_says_at_once_where_it_begins_and_what_a_restored_journal_has_l
     assert_eq!((lost[0].0, lost[0].1.as_str()), (2, "lost"));
     let named: Value = serde_json::from_str(&lost[0].2).unwrap();
     assert_eq!((&named["from"], &named["to"]), (&3.into(), &9.into()));
+}
+
+#[tokio::test]
+async fn streams_that_share_a_page_show_each_caller_no_more_than_its_token_allows() {
+    let token = |name: &str, paths: &[&str], values| TokenConfig {
+        name: name.parse().unwrap(),
+        token: Secret::new(name),
+        paths: paths.iter().map(|glob| glob.parse().unwrap()).collect(),
+        values,
+    };
+    let mut served = Served::with(HttpConfig {
+        tokens: vec![token("open", &["/open"], true), token("blind", &[], false)],
+        ..HttpConfig::default()
+    });
+    served.write(&[
+        ("/open", 1, "public"),
+        ("/closed", 2, "secret"),
+        ("/open/x", 3, "public"),
+    ]);
+    // The last one reads the pages of the first.
+    let check = async |token: &str, expected: &[u64], words: &[&str]| {
+        let events = events_until(served.ask(token, "/sources/main/stream?after=0").await, 3).await;
+        assert_eq!(records(&events), expected, "{token}");
+        for word in ["public", "secret"] {
+            let has = events.iter().any(|(_, _, data)| data.contains(word));
+            assert_eq!(has, words.contains(&word), "{token} {word}: {events:?}");
+        }
+    };
+    for _ in 0..2 {
+        check(TOKEN, &[1, 2, 3], &["public", "secret"]).await;
+        check("open", &[1, 3], &["public"]).await;
+        check("blind", &[1, 2, 3], &[]).await;
+    }
 }

@@ -32,7 +32,8 @@ pub(super) struct BackupArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Write <source>.journal, and the key of masked values, into this folder
+    /// Write <source>.journal, the history from before it and the key of masked
+    /// values into this folder
     #[arg(value_name = "FOLDER")]
     to: PathBuf,
 }
@@ -56,12 +57,21 @@ pub(super) fn run(args: &BackupArgs) -> Result<(), Failure> {
         let backup = journal
             .reader()?
             .back_up(&args.to.join(format!("{name}.journal")))?;
+        // The time before it, which zkbridge backfill has made.
+        let history = match journal.past_reader()? {
+            Some(mut past) => Some(past.back_up(&args.to.join(format!("{name}.history")))?),
+            None => None,
+        };
         if !args.json {
-            print(&sentence(&name, &backup))?;
+            print(&sentence("journal", &name, &backup))?;
+            if let Some(history) = &history {
+                print(&sentence("history from before the journal", &name, history))?;
+            }
         }
         reports.push(json!({
             "source": name,
             "file": backup.file,
+            "history": history.map(|history| history.file),
             "mask_key": key,
             "tail": backup.tail,
             "bytes": backup.bytes,
@@ -113,9 +123,9 @@ fn cannot_write(file: &Path, error: &io::Error) -> Failure {
     )
 }
 
-fn sentence(name: &str, backup: &Backup) -> String {
+fn sentence(content: &str, name: &str, backup: &Backup) -> String {
     format!(
-        "journal of {name}: records up to {}, {} in {}\n",
+        "{content} of {name}: records up to {}, {} in {}\n",
         backup.tail,
         bytes(backup.bytes),
         backup.file.display()

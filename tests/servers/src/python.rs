@@ -85,6 +85,10 @@ impl Python {
     /// A database that reads Parquet.
     pub const DUCKDB: Python = Python::new("duckdb", &["duckdb==2.0.1"]);
 
+    /// Makes requests from an OpenAPI description and compares the answers with it. pip refuses a package without one of
+    /// the hashes in this file, which `pip-compile --generate-hashes` has written.
+    pub const SCHEMATHESIS: Python = Python::new("schemathesis", &[include_str!("python/schemathesis.txt")]);
+
     /// Every environment that the tests use.
     pub const ALL: &[Python] = &[
         Python::CLOUDEVENTS,
@@ -92,6 +96,7 @@ impl Python {
         Python::KUBERNETES,
         Python::KAZOO,
         Python::DUCKDB,
+        Python::SCHEMATHESIS,
     ];
 
     /// Packages with fixed versions, theirs and those of all that they need, as lines of `requirements.txt`.
@@ -140,10 +145,19 @@ impl Python {
     ///
     /// As [`Python::fetch`]; [`Error::Tool`] if the script fails, with its output.
     pub async fn run(&self, script: &str, input: &[u8]) -> Result<String> {
+        self.run_within(script, input, RUN_BOUND).await
+    }
+
+    /// The same for a script that takes up to this time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Python::run`].
+    pub async fn run_within(&self, script: &str, input: &[u8], bound: Duration) -> Result<String> {
         self.fetch().await?;
         // -I excludes the libraries of the user who runs the tests.
         let arguments = ["-I", "-c", script].map(OsStr::new);
-        let ran = run(&interpreter(&self.directory()), &arguments, input, RUN_BOUND).await?;
+        let ran = run(&interpreter(&self.directory()), &arguments, input, bound).await?;
         if ran.status.success() {
             return Ok(String::from_utf8_lossy(&ran.stdout).into_owned());
         }

@@ -75,6 +75,8 @@ export interface NodeAnswer { path: string; source: string; moment: Moment; then
 
 export interface History {
   path: string; items: { record: ChangeRecord; compacted?: number | null }[];
+  /** From before the journal, after all items; their numbers are their own. */
+  past: { record: ChangeRecord }[];
   next?: string | null; complete: boolean; removed: boolean; doubts: string[];
   unchanged?: State | null; to: Moment;
 }

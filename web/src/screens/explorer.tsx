@@ -208,12 +208,13 @@ function Znode({ source, path, at, tab, jump }: { source: string; path: string; 
 function LastChange({ source, path, at }: { source: string; path: string; at: string }) {
   const last = useLoad(`${source} ${path} ${at}`, (signal) => get<History>(source, "history", { path, to: at, limit: 1 }, signal));
   if (last.error) return <Failure problem={last.error} retry={last.reload} />;
-  const record = last.data?.items[0]?.record;
+  const known = last.data?.items[0]?.record;
+  const record = known ?? last.data?.past[0]?.record;
   if (!last.data) return <p class="empty" role="status">Loading…</p>;
   if (!record) return <p class="empty">No record of a change is kept.</p>;
   return (
     <>
-      <p><strong>{record.op}</strong> <Mark of={certaintyOf(record)} /> <Time at={record.time.changed ?? record.time.captured} /> seq {count(record.seq)}, against the value before it:</p>
+      <p><strong>{record.op}</strong> <Mark of={certaintyOf(record)} /> <Time at={record.time.changed ?? record.time.captured} /> {known ? <>seq {count(record.seq)}</> : "before the journal"}, against the value before it:</p>
       <ValueDiff before={record.before?.data} after={record.after?.data} />
     </>
   );
@@ -223,6 +224,7 @@ function Versions({ source, path, at, jump }: { source: string; path: string; at
   const pages = usePages<History["items"][number], History>(`${source} ${path}`, (cursor) =>
     get(source, "history", { path, cursor, limit: HISTORY_PAGE }));
   const last = pages.pages[pages.pages.length - 1];
+  const past = pages.pages.flatMap((page) => page.past);
   return (
     <>
       <ol class="rows">
@@ -238,8 +240,19 @@ function Versions({ source, path, at, jump }: { source: string; path: string; at
             </button>
           </li>
         ))}
+        {past.map(({ record }) => (
+          <li key={`past ${record.seq}`} class={record.zxid === at ? "current" : ""}>
+            <button type="button" onClick={() => record.zxid && jump(record.zxid)}>
+              <Time at={record.time.changed ?? record.time.captured} />
+              <strong>{record.op}</strong>
+              <Mark of={certaintyOf(record)} short />
+              <span class="grow value">{preview(record.after?.data)}</span>
+              <code>{zxid(record.zxid)}</code><span class="dim">before the journal</span>
+            </button>
+          </li>
+        ))}
       </ol>
-      {pages.complete && pages.items.length === 0 && (last?.unchanged
+      {pages.complete && pages.items.length === 0 && past.length === 0 && (last?.unchanged
         ? <><p>No change is kept: the value is the same since {zxid(last.unchanged.stat?.mzxid)}.</p><Value data={last.unchanged.data} /></>
         : <p class="empty">No record of this path.</p>)}
       {last?.removed && <p class="empty">Older records may have been removed.</p>}
