@@ -38,6 +38,7 @@ mod services;
 mod sizes;
 mod snapshots;
 mod stage;
+mod strict_json;
 mod throttled;
 mod values;
 mod webhook;

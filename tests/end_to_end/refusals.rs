@@ -317,14 +317,15 @@ async fn brokers_that_are_not_there_hold_nothing_back_but_their_own_records() {
 }
 
 /// The list of dead letters, as a program gets it.
-async fn dead_letters(bridge: &Bridge) -> Vec<serde_json::Value> {
+pub async fn dead_letters(bridge: &Bridge) -> Vec<serde_json::Value> {
     let mut child = Child::start(&bridge.command(&["dlq", "list", "--json"])).unwrap();
     assert_eq!(child.exit_code(BOUND).await.unwrap(), 0, "{:#?}", child.stderr());
     let listed: serde_json::Value = serde_json::from_str(&child.stdout().join("\n")).unwrap();
     listed["dead_letters"].as_array().unwrap().clone()
 }
 
-async fn order(bridge: &Bridge, args: &[&str]) {
+/// Runs a command, which must succeed.
+pub async fn order(bridge: &Bridge, args: &[&str]) {
     let mut child = Child::start(&bridge.command(args)).unwrap();
     assert_eq!(
         child.exit_code(BOUND).await.unwrap(),

@@ -24,7 +24,7 @@ fn configuration(place: &Place, root: &str, sections: &str) -> String {
     )
 }
 
-fn lines(bridge: &Bridge, file: &str) -> Vec<Value> {
+pub fn lines(bridge: &Bridge, file: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(bridge.folder().join(file)).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole
