@@ -27,6 +27,7 @@ mod nats;
 mod nginx;
 mod older;
 mod refusals;
+mod registries;
 mod render;
 mod resident;
 mod restarts;

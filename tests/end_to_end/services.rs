@@ -12,11 +12,11 @@ use crate::webhook::Service;
 use crate::writer::Writer;
 
 /// As short as the servers allow.
-const SESSION: Duration = Duration::from_secs(4);
+pub const SESSION: Duration = Duration::from_secs(4);
 
-const FILE: &str = "events.jsonl";
+pub const FILE: &str = "events.jsonl";
 
-fn configuration(place: &Place, root: &str, sections: &str) -> String {
+pub fn configuration(place: &Place, root: &str, sections: &str) -> String {
     let source = source("main", place, &[root.to_owned()]);
     format!(
         "{source}{sections}[[sink]]\nname = \"events\"\ntype = \"file\"\npath = \"{FILE}\"\nformat = \"service\"\n\
@@ -34,7 +34,7 @@ pub fn lines(bridge: &Bridge, file: &str) -> Vec<Value> {
 }
 
 /// `type instance` of each event of a service or election.
-fn brief(events: &[Value], subject: &str) -> Vec<String> {
+pub fn brief(events: &[Value], subject: &str) -> Vec<String> {
     let of = |event: &&Value| event["service"] == subject;
     let words = |event: &Value| {
         let who = event["instance"]

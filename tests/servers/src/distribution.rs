@@ -27,6 +27,12 @@ pub const ZOOKEEPER_NEWEST: &str = "3.9.5";
 /// The default version of Apache Kafka.
 pub const KAFKA_NEWEST: &str = "4.1.0";
 
+/// The last line of Apache Kafka whose brokers register in ZooKeeper.
+const KAFKA_ON_ZOOKEEPER: &str = "3.9.1";
+
+/// The version of Apache Dubbo.
+const DUBBO: &str = "3.3.5";
+
 /// The version of Apache Curator.
 const CURATOR: &str = "5.9.0";
 
@@ -155,6 +161,38 @@ impl Distribution {
         Self::new(
             format!("curator-{CURATOR}"),
             format!("Apache Curator {CURATOR}"),
+            &dependencies,
+        )
+    }
+
+    /// Apache Dubbo with what its registry in ZooKeeper needs, which its pom leaves to others.
+    pub fn dubbo() -> Self {
+        let dependencies = [
+            dependency("org.slf4j:slf4j-simple:2.0.17", &[]),
+            dependency(&format!("org.apache.dubbo:dubbo:{DUBBO}"), &[]),
+            dependency(&format!("org.apache.curator:curator-x-discovery:{CURATOR}"), &[]),
+            // Dubbo's own Netty is newer.
+            dependency(
+                &format!("org.apache.zookeeper:zookeeper:{ZOOKEEPER_NEWEST}"),
+                &["ch.qos.logback:*", "io.netty:*"],
+            ),
+        ];
+        Self::new(
+            format!("dubbo-{DUBBO}"),
+            format!("Apache Dubbo {DUBBO}"),
+            &dependencies,
+        )
+    }
+
+    /// Apache Kafka whose brokers register in ZooKeeper.
+    pub fn kafka_on_zookeeper() -> Self {
+        let dependencies = [
+            dependency("org.slf4j:slf4j-simple:2.0.17", &[]),
+            dependency(&format!("org.apache.kafka:kafka_2.13:{KAFKA_ON_ZOOKEEPER}"), &[]),
+        ];
+        Self::new(
+            format!("kafka-on-zookeeper-{KAFKA_ON_ZOOKEEPER}"),
+            format!("Apache Kafka {KAFKA_ON_ZOOKEEPER}"),
             &dependencies,
         )
     }

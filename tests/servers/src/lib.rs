@@ -2,9 +2,10 @@
 //!
 //! * [`ZooKeeper`], [`Kafka`] and [`Nats`]: the real servers of any version, fetched once, on free ports, paused, killed and
 //!   restarted at will.
-//! * [`Registrar`]: a process that registers with Apache Curator.
+//! * [`Registrar`], [`Provider`] and [`KafkaBroker`]: processes that register with Apache Curator, with Apache Dubbo, and as
+//!   the brokers of a Kafka that needs ZooKeeper.
 //! * [`Python`]: libraries of another language, for independent verdicts.
-//! * [`Tool`]: Helm and promtool, to check the files that they read.
+//! * [`Tool`]: Helm, promtool and nginx, to check the files that they read.
 //! * [`Proxy`]: a network between a client and a server that breaks in every way that matters.
 //! * [`Child`]: a program under test, its output, its signals, its end.
 //! * [`page_of`], [`status_of`], [`is_at_rest`]: the pages and the status of a bridge under test.
@@ -20,9 +21,11 @@ mod child;
 mod curator;
 mod daemon;
 mod distribution;
+mod dubbo;
 mod error;
 mod guarded;
 mod kafka;
+mod kafka_broker;
 mod machine;
 mod nats;
 mod offline;
@@ -40,8 +43,10 @@ pub use curator::Registrar;
 pub use distribution::{
     Distribution, KAFKA_NEWEST, NATS_LINES, NATS_NEWEST, ZOOKEEPER_LINES, ZOOKEEPER_NEWEST, cache,
 };
+pub use dubbo::Provider;
 pub use error::{Error, Result};
 pub use kafka::{Kafka, KafkaBuilder};
+pub use kafka_broker::KafkaBroker;
 pub use nats::{Nats, NatsBuilder};
 pub use offline::{offline, skipped};
 pub use patience::{Look, eventually};

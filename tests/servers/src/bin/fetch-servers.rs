@@ -54,7 +54,11 @@ fn chosen(names: &[String]) -> Vec<Result<Distribution, String>> {
             .map(|version| Distribution::zookeeper(version));
         return zookeepers
             .chain([Distribution::zookeeper_with_admin(ZOOKEEPER_NEWEST)])
-            .chain([Distribution::kafka(KAFKA_NEWEST), Distribution::curator()])
+            .chain([
+                Distribution::kafka(KAFKA_NEWEST),
+                Distribution::kafka_on_zookeeper(),
+            ])
+            .chain([Distribution::curator(), Distribution::dubbo()])
             .chain(NATS_LINES.iter().map(|version| Distribution::nats(version)))
             .chain(Tool::all().iter().filter_map(Tool::distribution).cloned())
             .map(Ok)
