@@ -210,6 +210,25 @@ pub trait ImageTxn {
     /// If the journal cannot be written, or its content is not valid.
     fn clear_shadow(&mut self) -> Result<(), JournalError>;
 
+    /// Takes one of the whole tree, after [`ImageTxn::clear_shadow`], in any order. It is stored by
+    /// [`ImageTxn::load_shadow`] at the latest; an implementation with a disk puts all into an order that costs less.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn stage_shadow(&mut self, key: &ShadowKey, node: &ShadowNode) -> Result<(), JournalError> {
+        self.set_shadow(key, Some(node))
+    }
+
+    /// Stores all that were taken.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn load_shadow(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// The ephemeral znodes of a session that are not captured, by the bytes of their paths at the server. `None` if the
     /// journal does not have those of all sessions: an earlier version has taken its last snapshot.
     ///

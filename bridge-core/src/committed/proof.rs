@@ -197,7 +197,7 @@ impl StageDigest {
         let shadow = ShadowNode::of(&node.path, &node.data, node.raw);
         self.0 = self.0.wrapping_add(shadow.term());
         match held.has(&node.path) {
-            true => image.set_shadow(&ShadowKey::of(&node.path), Some(&shadow)),
+            true => image.stage_shadow(&ShadowKey::of(&node.path), &shadow),
             false => Ok(()),
         }
     }

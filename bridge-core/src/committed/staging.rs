@@ -212,6 +212,7 @@ impl Staging {
         }
         if page.is_last && self.digest.is_some() {
             self.prove(options)?;
+            context.image.load_shadow()?;
         } else if page.is_last {
             self.end_root(&page, context)?;
         } else if page.nodes.is_empty() {

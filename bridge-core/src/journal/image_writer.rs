@@ -3,6 +3,7 @@
 //! The image stores the number of the last record that it has applied, so that nothing is written to a file whose image
 //! and log disagree.
 
+use std::io;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -13,6 +14,7 @@ use super::image::{self, Life, Place};
 use super::paths::{Entered, Paths};
 use super::position;
 use super::progress::{self, Roots};
+use super::shadow_load::ShadowLoad;
 use super::writer::Journal;
 use crate::append::{Append, NodeFacts, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
@@ -102,6 +104,17 @@ impl Journal {
         self.image
             .paths
             .store(&self.connection, path, Entered { place, is_new })
+    }
+
+    fn check_keeps_checksums(&self) -> Result<(), JournalError> {
+        match self.masking {
+            None => Ok(()),
+            Some(_) => Err(JournalError::new(
+                JournalErrorKind::Storage,
+                &self.file,
+                "a journal with masks keeps no checksums of znodes: prove its source by the numbers of transactions",
+            )),
+        }
     }
 
     /// Children of a path after a name, looked for by its id; none where it is not known, or known to have none.
@@ -269,12 +282,8 @@ impl ImageTxn for Journal {
     }
 
     fn set_shadow(&mut self, key: &ShadowKey, node: Option<&ShadowNode>) -> Result<(), JournalError> {
-        if self.masking.is_some() && node.is_some() {
-            return Err(JournalError::new(
-                JournalErrorKind::Storage,
-                &self.file,
-                "a journal with masks keeps no checksums of znodes: prove its source by the numbers of transactions",
-            ));
+        if node.is_some() {
+            self.check_keeps_checksums()?;
         }
         self.write_beside("storing the digest of a znode", |journal| {
             position::set_shadow(&journal.connection, key, node)
@@ -282,8 +291,43 @@ impl ImageTxn for Journal {
     }
 
     fn clear_shadow(&mut self) -> Result<(), JournalError> {
+        self.shadow_load = None;
         self.write_beside("removing the digests of znodes", |journal| {
             journal.connection.execute("DELETE FROM shadow", []).map(drop)
+        })
+    }
+
+    fn stage_shadow(&mut self, key: &ShadowKey, node: &ShadowNode) -> Result<(), JournalError> {
+        self.check_keeps_checksums()?;
+        let load = match self.shadow_load.take() {
+            Some(load) => Ok(load),
+            None => ShadowLoad::beside(&self.file),
+        };
+        let added = load.and_then(|mut load| load.add(key, node).map(|()| load));
+        self.shadow_load = Some(added.map_err(|error| {
+            let kind = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => JournalErrorKind::DiskFull,
+                _ => JournalErrorKind::Storage,
+            };
+            let message =
+                format!("a file that sorts the digests of znodes cannot be written beside it: {error}");
+            JournalError::new(kind, &self.file, message)
+        })?);
+        Ok(())
+    }
+
+    fn load_shadow(&mut self) -> Result<(), JournalError> {
+        let Some(load) = self.shadow_load.take() else {
+            return Ok(());
+        };
+        self.write_beside("storing the digests of all znodes", |journal| {
+            let mut insert = journal
+                .connection
+                .prepare_cached("REPLACE INTO shadow(path, crc, stat) VALUES (?1, ?2, ?3)")?;
+            let of_file = |error: io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+            load.insert_all(of_file, |row| {
+                insert.execute((row.key(), row.crc(), row.stat())).map(drop)
+            })
         })
     }
 

@@ -44,6 +44,7 @@ mod retention;
 mod row;
 mod rows;
 mod schema;
+mod shadow_load;
 mod sink_progress;
 mod sink_snapshot;
 mod sink_state;

@@ -27,6 +27,7 @@ use super::paths::Entered;
 use super::read::Reader;
 use super::read_marks::ReadMarks;
 use super::retention::Maintained;
+use super::shadow_load::ShadowLoad;
 use super::size::Room;
 use super::wal::WalCopier;
 use super::wal_gate::WalGate;
@@ -59,6 +60,8 @@ pub struct Journal {
     pub(super) wal_is_stuck: bool,
     /// The paths whose values are masked.
     pub(super) masking: Option<Arc<Masking>>,
+    /// The proof of a whole tree, until it is stored.
+    pub(super) shadow_load: Option<ShadowLoad>,
     /// How long the last batch took to the disk.
     pub(super) synchronised: Option<Duration>,
     lock: Lock,
@@ -112,6 +115,7 @@ impl Journal {
             wal_is_held: false,
             wal_is_stuck: false,
             masking: None,
+            shadow_load: None,
             synchronised: None,
             connection,
             file: file.to_owned(),

@@ -227,6 +227,16 @@ impl ImageTxn for Tap {
         self.inner.clear_shadow()
     }
 
+    fn stage_shadow(&mut self, key: &ShadowKey, node: &ShadowNode) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.stage_shadow(key, node)
+    }
+
+    fn load_shadow(&mut self) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.load_shadow()
+    }
+
     fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError> {
         self.inner.uncaptured_of(session)
     }

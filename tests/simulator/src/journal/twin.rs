@@ -261,6 +261,14 @@ impl ImageTxn for Twin {
         self.both("clear_shadow", |journal| journal.clear_shadow())
     }
 
+    fn stage_shadow(&mut self, key: &ShadowKey, node: &ShadowNode) -> Result<(), JournalError> {
+        self.both("stage_shadow", |journal| journal.stage_shadow(key, node))
+    }
+
+    fn load_shadow(&mut self) -> Result<(), JournalError> {
+        self.both("load_shadow", |journal| journal.load_shadow())
+    }
+
     fn uncaptured_of(&mut self, session: SessionId) -> Result<Option<Vec<ZnodePath>>, JournalError> {
         self.both("uncaptured_of", |journal| journal.uncaptured_of(session))
     }
