@@ -1,12 +1,10 @@
 //! `zkbridge backfill` on the files of real servers: before the first start, and beside a journal.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
+use bridge_judge::truth::Truth;
 use bridge_servers::{ZOOKEEPER_NEWEST, ZooKeeper, real_servers};
-use bridge_transactions::log_file::{LogItem, LogReader, zxid_of_log};
-use bridge_transactions::transaction::{Operation, Transaction};
 use serde_json::Value;
 
 use crate::judge::{judge, judge_by, truth};
@@ -36,61 +34,27 @@ fn refused(bridge: &Bridge, arguments: &[&str], code: i32) -> String {
     error
 }
 
-/// The transactions in the logs of the server, in order.
-fn logged(zookeeper: &ZooKeeper) -> Vec<Transaction> {
-    let folder = zookeeper.data_dir(0).join("version-2");
-    let mut found = Vec::new();
-    for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
-        if zxid_of_log(&file.file_name().to_string_lossy()).is_none() {
-            continue;
-        }
-        let mut reader = LogReader::new(BufReader::new(File::open(file.path()).unwrap())).unwrap();
-        while let Some(item) = reader.next_item().unwrap() {
-            if let LogItem::Transaction { transaction, .. } = item {
-                found.push(transaction);
-            }
-        }
-    }
-    found.sort_by_key(|transaction| transaction.zxid);
-    found
-}
-
 /// The last transaction that a captured znode's Stat shows: a watch sees no other one.
 fn last_shown(zookeeper: &ZooKeeper) -> u64 {
-    let log = logged(zookeeper);
-    let last = log.iter().rev().find(|one| is_shown(&one.operation));
-    last.unwrap().zxid.cast_unsigned()
+    let truth = truth(zookeeper);
+    let app = ["/app".to_owned()];
+    let incarnations = truth.below(&app).flat_map(|(_, incarnations)| incarnations);
+    let shown = incarnations.flat_map(|one| {
+        let written = one.versions.iter().map(|version| version.mzxid);
+        written.chain([one.czxid]).chain(one.died)
+    });
+    shown.max().unwrap()
 }
 
-fn is_shown(operation: &Operation) -> bool {
-    let is_captured = |path: &String| path == "/app" || path.starts_with("/app/");
-    match operation {
-        Operation::Create { path, .. }
-        | Operation::SetData { path, .. }
-        | Operation::Delete { path }
-        | Operation::DeleteContainer { path } => is_captured(path),
-        Operation::Multi(parts) => parts.iter().any(is_shown),
-        Operation::CloseSession { paths } => paths.iter().flatten().any(is_captured),
-        _ => false,
-    }
-}
-
-/// The writes of a znode in the logs: their zxids and values, the newest first.
-fn writes_of(log: &[Transaction], of: &str) -> Vec<(u64, String)> {
-    let value = |operation: &Operation| match operation {
-        Operation::Create { path, data, .. } | Operation::SetData { path, data, .. } if path == of => {
-            Some(String::from_utf8(data.clone().unwrap_or_default()).unwrap())
-        }
-        _ => None,
-    };
-    let written = |transaction: &Transaction| {
-        let of_parts = match &transaction.operation {
-            Operation::Multi(parts) => parts.iter().filter_map(value).next_back(),
-            operation => value(operation),
-        };
-        Some((transaction.zxid.cast_unsigned(), of_parts?))
-    };
-    log.iter().rev().filter_map(written).collect()
+/// The values of a znode by the servers' logs: their zxids and contents, the newest first. A transaction that writes it
+/// several times has one.
+fn writes_of(truth: &Truth, path: &str) -> Vec<(u64, String)> {
+    let versions = truth.incarnations[path].iter().flat_map(|one| &one.versions);
+    let text = |data: &[u8]| String::from_utf8(data.to_vec()).unwrap();
+    let last: BTreeMap<u64, String> = versions
+        .map(|version| (version.mzxid, text(&version.data)))
+        .collect();
+    last.into_iter().rev().collect()
 }
 
 /// The changes of data that `history` prints of a znode: their zxids and values.
@@ -246,12 +210,15 @@ async fn the_history_from_before_a_journal_is_the_time_before_it_and_is_never_de
     }
     bridge.stop().await;
     assert_eq!(bridge.records().len(), delivered);
-    let log = logged(&zookeeper);
+    let truth = truth(&zookeeper);
+    assert_eq!(truth.faults, [""; 0]);
     for path in ["/app/a0", "/app/a1", "/app/m0"] {
-        assert_eq!(printed(&bridge, path), writes_of(&log, path), "{path}");
+        let written = writes_of(&truth, path);
+        assert_eq!(printed(&bridge, path), written, "{path}");
     }
     // Every value of before, at its zxid and until the next one.
-    let all = writes_of(&log, "/app/a1");
+    let all = writes_of(&truth, "/app/a1");
+    assert!(all.len() > 50, "{all:?}");
     for (zxid, value) in all.iter().skip(1).step_by(7) {
         let at = format!("0x{zxid:x}");
         let output = run(&bridge, &["history", "/app/a1", "--at", &at]);

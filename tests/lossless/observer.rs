@@ -4,8 +4,8 @@ use std::process::Command;
 
 use bridge_servers::{ZooKeeper, real_servers};
 
-use crate::judge::judge;
-use crate::stage::{Bridge, changes, last_zxid, writes};
+use crate::judge::{judge, notices_each_fault};
+use crate::stage::{Bridge, changes, last_zxid, mortal, number, write_value, writes};
 
 /// The options of a source that observes all servers.
 pub fn observer(zookeeper: &ZooKeeper) -> String {
@@ -41,8 +41,10 @@ async fn check_line(version: &str) {
     bridge.start();
     bridge.delivers(last_zxid(&zookeeper)).await;
     bridge.stop().await;
-    let account = judge(&["observer"], &bridge.records(), &zookeeper);
+    let records = bridge.records();
+    let account = judge(&["observer"], &records, &zookeeper);
     assert_eq!(account.gaps, 0, "{account}");
+    notices_each_fault(&["observer"], &records, &zookeeper);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,6 +57,79 @@ async fn every_version_of_zookeeper_3_6_is_recorded_once_and_exactly() {
 async fn every_version_of_zookeeper_3_9_is_recorded_once_and_exactly() {
     real_servers!("an observer of ZooKeeper 3.9");
     check_line("3.9.5").await;
+}
+
+/// The paths of a session: the first one is excluded, the second one is captured, and the others are outside of the root.
+fn owned(number: usize) -> [String; 4] {
+    ["/app/hidden", "/app/seen", "/out-a", "/out-b"].map(|path| format!("{path}{number}"))
+}
+
+/// Sessions end that own znodes that are not captured, on a server that does not list them: of the listing, of the time
+/// after it, and of an absence.
+async fn check_ends_without_lists(has_digests: bool) {
+    let zookeeper = ZooKeeper::builder()
+        .quorum()
+        .system_property("zookeeper.closeSessionTxn.enabled", "false")
+        .system_property("zookeeper.digest.enabled", &has_digests.to_string())
+        .start()
+        .await
+        .unwrap();
+    changes(&zookeeper, 0).await;
+    let early = mortal(&zookeeper, &owned(0)).await;
+    let options = format!("exclude = [\"/app/hidden*\"]\n{}", observer(&zookeeper));
+    let mut bridge = Bridge::of(&zookeeper, &options);
+    bridge.start();
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    let late = mortal(&zookeeper, &owned(1)).await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    early.end().await;
+    late.end().await;
+    let absent = mortal(&zookeeper, &owned(2)).await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    bridge.kill().await;
+    absent.end().await;
+    changes(&zookeeper, 1).await;
+    bridge.start();
+    let stat = write_value(&zookeeper, "/app", b"the end").await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    let log = bridge.log();
+    bridge.stop().await;
+    let records = bridge.records();
+    let count = |op: &str| records.iter().filter(|record| record["op"] == op).count();
+    assert_eq!(count("gap_begin"), 0, "{log:#?}");
+    let ended = records.iter().filter(|record| {
+        let path = record["path"].as_str().unwrap_or_default();
+        record["txn"]["type"] == "closeSession" && path.starts_with("/app/seen")
+    });
+    let places: Vec<_> = ended
+        .map(|record| {
+            let about = |field: &str| record["txn"][field].as_u64();
+            (record["path"].as_str().unwrap(), about("index"), about("count"))
+        })
+        .collect();
+    let at = |path| (path, Some(0), Some(1));
+    assert_eq!(places, ["/app/seen0", "/app/seen1", "/app/seen2"].map(at));
+    // The children that are not captured are in the Stat.
+    let last = records.iter().rfind(|record| record["path"] == "/app").unwrap();
+    let found = ["numChildren", "cversion"].map(|field| last["after"]["stat"][field].as_i64());
+    assert_eq!(
+        found,
+        [stat.num_children, stat.cversion].map(|number| Some(i64::from(number)))
+    );
+    let pzxid = last["after"]["stat"]["pzxid"].as_str().and_then(number);
+    assert_eq!(pzxid, Some(stat.pzxid.cast_unsigned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_end_without_its_list_leaves_no_gap_where_the_session_had_znodes_that_are_not_captured() {
+    real_servers!("an observer of a server that does not list the znodes of a session that ends");
+    check_ends_without_lists(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_without_digests_leaves_no_gap_either() {
+    real_servers!("an observer of a server without lists and digests");
+    check_ends_without_lists(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

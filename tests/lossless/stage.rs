@@ -8,7 +8,7 @@ use std::time::Duration;
 use bridge_servers::{Child, Port, ZooKeeper, eventually, is_at_rest, page_of, status_of};
 use serde_json::Value;
 use tempfile::TempDir;
-use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error};
+use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, Stat};
 
 use crate::judge::truth;
 
@@ -288,8 +288,42 @@ pub async fn writes(zookeeper: &ZooKeeper, path: &str, count: usize) {
     }
 }
 
-/// Writes a znode, which is created if there is none.
-pub async fn write_value(zookeeper: &ZooKeeper, path: &str, data: &[u8]) {
+/// A session with ephemeral znodes.
+pub struct MortalSession<'a> {
+    zookeeper: &'a ZooKeeper,
+    session: Client,
+    path: String,
+}
+
+/// A session that creates these.
+pub async fn mortal<'a>(zookeeper: &'a ZooKeeper, paths: &[String]) -> MortalSession<'a> {
+    let session = client(zookeeper).await;
+    for path in paths {
+        session.create(path, b"", &EPHEMERAL).await.unwrap();
+    }
+    let path = paths[0].clone();
+    MortalSession {
+        zookeeper,
+        session,
+        path,
+    }
+}
+
+impl MortalSession<'_> {
+    /// Ends it, and waits until its znodes are gone.
+    pub async fn end(self) {
+        drop(self.session);
+        let other = client(self.zookeeper).await;
+        eventually("the end of a session", BOUND, || async {
+            other.check_stat(&self.path).await.unwrap().is_none()
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// Writes a znode, which is created if there is none. Returns its Stat.
+pub async fn write_value(zookeeper: &ZooKeeper, path: &str, data: &[u8]) -> Stat {
     let session = client(zookeeper).await;
     for path in ["/app", path] {
         match session.create(path, b"", &OPEN).await {
@@ -297,5 +331,5 @@ pub async fn write_value(zookeeper: &ZooKeeper, path: &str, data: &[u8]) {
             Err(error) => panic!("{error}"),
         }
     }
-    session.set_data(path, data, None).await.unwrap();
+    session.set_data(path, data, None).await.unwrap()
 }
