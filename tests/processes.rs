@@ -247,3 +247,53 @@ async fn the_folder_of_watch_is_its_owners_alone_and_goes_with_every_signal() {
         assert_eq!(made(), None, "{signal}");
     }
 }
+
+#[test]
+fn a_message_that_cannot_be_written_changes_no_exit_code() {
+    let folder = folder();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = |args: &[&str], out: Stdio, err: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+        command
+            .current_dir(folder.path())
+            .args(args)
+            .stdout(out)
+            .stderr(err);
+        command.output().expect("the binary runs")
+    };
+    // A problem of the configuration is printed by the command, and a failure by main.
+    std::fs::write(folder.path().join("bad.toml"), "sources = 1\n").unwrap();
+    for args in [
+        &["check", "--config", "bad.toml"][..],
+        &["config", "show", "--config", "missing.toml"],
+    ] {
+        let ended = run(args, Stdio::piped(), full().into());
+        assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");
+    }
+    let ended = run(&["schema", "record"], full().into(), Stdio::piped());
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(
+        String::from_utf8_lossy(&ended.stderr).contains("standard output cannot be written"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_file_at_the_limit_of_its_size_is_an_error_and_not_the_end_of_the_process() {
+    let folder = folder();
+    let ended = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -f 1; exec \"$0\" man --output pages",
+            env!("CARGO_BIN_EXE_zkbridge"),
+        ])
+        .current_dir(folder.path())
+        .output()
+        .expect("a shell runs");
+    assert!(ended.status.code().is_some(), "{ended:?}");
+    assert_ne!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(
+        String::from_utf8_lossy(&ended.stderr).contains("File too large"),
+        "{ended:?}"
+    );
+}

@@ -103,7 +103,7 @@ pub async fn live_tree(
 }
 
 /// The place and the znodes above it, as they are now; `None` if the parent is missing. A place at the top has nothing but
-/// itself to tell the servers from others.
+/// itself to show that the servers are others.
 ///
 /// # Errors
 ///

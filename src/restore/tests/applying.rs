@@ -233,7 +233,7 @@ async fn a_plan_for_other_servers_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
-async fn the_place_itself_tells_the_servers_from_others_also_at_the_top() {
+async fn the_place_itself_shows_other_servers_also_at_the_top() {
     let tree = ModelTree::default();
     tree.0.lock().unwrap().put("/t", "old", false);
     let place = RestorePlace {
