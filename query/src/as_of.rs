@@ -74,6 +74,26 @@ impl AsOfValue {
         value
     }
 
+    /// Whether it did not exist, as far as records show it: certainly, or they leave it open and none shows that it may
+    /// have existed.
+    pub fn is_presumed_absent(&self) -> bool {
+        let shows_it = |doubt: &Doubt| matches!(doubt, Doubt::DeletedUpTo { .. } | Doubt::Removed);
+        let leaves_open = |doubt: &Doubt| {
+            matches!(
+                doubt,
+                Doubt::BeforeFirst(_) | Doubt::InGap { .. } | Doubt::GapsUnread(_)
+            )
+        };
+        match self.exists {
+            Some(exists) => !exists,
+            None => {
+                self.stat.is_none()
+                    && self.doubts.iter().any(leaves_open)
+                    && !self.doubts.iter().any(shows_it)
+            }
+        }
+    }
+
     pub(crate) fn doubt(&mut self, doubt: Doubt) {
         self.certainty = self.certainty.max(doubt.certainty());
         self.certain = false;
@@ -106,6 +126,44 @@ impl JournalQuery {
 pub(crate) struct AsOfQuery {
     position: Position,
     later: Option<Arc<Record>>,
+    bounds: DeleteBounds,
+}
+
+/// What other records show of the time of a delete, which a watch does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeleteBounds {
+    /// The position is in no gap: a delete that was found by comparing later was in a gap that begins after it.
+    pub(crate) is_outside_gaps: bool,
+    /// A transaction that is certainly at the position or before it, near it.
+    pub(crate) before: Option<Zxid>,
+    /// A transaction that is certainly after the position, near it.
+    pub(crate) after: Option<Zxid>,
+}
+
+impl DeleteBounds {
+    /// The side of a delete that is unclear by its own zxid or time.
+    fn side_of(self, delete: &Record) -> Side {
+        let Some(zxid) = delete.zxid else {
+            return Side::Unclear;
+        };
+        if delete.fidelity == Fidelity::Reconciled {
+            return match self.is_outside_gaps {
+                true => Side::After,
+                false => Side::Unclear,
+            };
+        }
+        if delete.zxid_kind != ZxidKind::Exact {
+            return Side::Unclear;
+        }
+        // One leader has one clock.
+        let is_of_same_leader = |other: &Zxid| other.0 >> 32 == zxid.0 >> 32;
+        let (before, after) = (self.before, self.after);
+        match (before.filter(is_of_same_leader), after.filter(is_of_same_leader)) {
+            (_, Some(after)) if zxid >= after => Side::After,
+            (Some(before), _) if zxid <= before => Side::Before,
+            _ => Side::Unclear,
+        }
+    }
 }
 
 impl AsOfQuery {
@@ -114,6 +172,7 @@ impl AsOfQuery {
         AsOfQuery {
             position,
             later: None,
+            bounds: DeleteBounds::default(),
         }
     }
 
@@ -129,6 +188,16 @@ impl AsOfQuery {
         }
         self.later = Some(Arc::clone(record));
         None
+    }
+
+    /// Whether other records may show the side of a record.
+    pub(crate) fn needs_bounds(&self, record: &RecordTime) -> bool {
+        record.op == Op::Delete && self.side_at(record) == Side::Unclear
+    }
+
+    /// Takes what other records show.
+    pub(crate) fn with_bounds(&mut self, bounds: DeleteBounds) {
+        self.bounds = bounds;
     }
 
     /// The position of the question.
@@ -167,7 +236,6 @@ impl AsOfQuery {
         let first = RecordRef::from(&*later);
         match (later.op, self.position, czxid_of(&later)) {
             (Op::Create, _, _) if self.side_of(&later) == Side::After && !is_cut => {
-                value.exists = Some(false);
                 value.doubt(Doubt::BeforeFirst(first));
             }
             (_, Position::Zxid(at), Some(born)) if born <= at => {
@@ -249,10 +317,13 @@ impl AsOfQuery {
     }
 
     pub(crate) fn side_of(&self, record: &Record) -> Side {
-        self.side_at(&RecordTime::from(record))
+        match self.side_at(&RecordTime::from(record)) {
+            Side::Unclear if record.op == Op::Delete => self.bounds.side_of(record),
+            side => side,
+        }
     }
 
-    /// The side of a record of which only the time is read.
+    /// The side of a record by its own zxid and time alone.
     pub(crate) fn side_at(&self, record: &RecordTime) -> Side {
         match self.position {
             Position::Seq(seq) => side(record.seq <= seq, true),

@@ -1,19 +1,19 @@
 //! Questions about many znodes at one position: what they share is read once, and many are answered in one transaction.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::slice;
 use std::sync::Arc;
 
 use bridge_core::journal::{
-    NeighbourSearch, Neighbours, PathNumber, Position, ReadLimit, RootProgress, Side, ValuePart,
+    NeighbourSearch, Neighbours, PathNumber, Position, ReadLimit, RecordTime, RootProgress, Side, ValuePart,
 };
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Op, Record, Timestamp};
+use bridge_core::record::{Fidelity, Op, Record, Timestamp};
 
-use crate::as_of::{AsOfQuery, AsOfValue};
+use crate::as_of::{AsOfQuery, AsOfValue, DeleteBounds};
 use crate::certainty::Doubt;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, LATE_MS};
 use crate::entry::EntrySearch;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -33,6 +33,8 @@ pub(crate) struct AtPosition<'a> {
     oldest: Seq,
     coverage: OnceCell<Coverage>,
     near: OnceCell<Seq>,
+    /// The last transaction at or before a time, and the first after it.
+    dated: OnceCell<(Option<Zxid>, Option<Zxid>)>,
 }
 
 impl<'a> AtPosition<'a> {
@@ -49,6 +51,7 @@ impl<'a> AtPosition<'a> {
             oldest: journal.reader()?.oldest()?.unwrap_or_default(),
             coverage: OnceCell::new(),
             near: OnceCell::new(),
+            dated: OnceCell::new(),
         })
     }
 
@@ -104,16 +107,26 @@ impl<'a> AtPosition<'a> {
             return Ok(Vec::new());
         }
         let query = AsOfQuery::new(self.position);
+        // Other records may show the side of a delete, which needs the whole walk.
+        let needs_walk = Cell::new(false);
         let read = |newest: &[_], near| {
             let mut reader = self.journal.reader()?;
-            let read = reader.neighbours(newest, near, part, |record| query.side_at(record))?;
+            let read = reader.neighbours(newest, near, part, |record| {
+                needs_walk.set(needs_walk.get() || query.needs_bounds(record));
+                query.side_at(record)
+            })?;
             Ok::<_, QueryError>(read)
         };
         let mut searches = read(newest, self.near.get().copied())?;
+        let one_needs_walk = needs_walk.get();
         for (search, newest) in searches.iter_mut().zip(newest) {
-            if *search == NeighbourSearch::Far {
-                let again = read(slice::from_ref(newest), Some(self.near()?))?;
-                *search = again.into_iter().next().unwrap_or(NeighbourSearch::Open);
+            let newest = slice::from_ref(newest);
+            if *search == NeighbourSearch::Far || one_needs_walk {
+                needs_walk.set(false);
+                let again = read(newest, Some(self.near()?))?.into_iter().next();
+                *search = again
+                    .filter(|_| !needs_walk.get())
+                    .unwrap_or(NeighbourSearch::Open);
             }
         }
         Ok(searches)
@@ -208,6 +221,9 @@ impl<'a> AtPosition<'a> {
             }
             for record in &read.records {
                 step = STEP_NEAR;
+                if query.needs_bounds(&RecordTime::from(&**record)) {
+                    query.with_bounds(self.bounds(path)?);
+                }
                 if record.zxid.is_some() {
                     oldest = Some(Arc::clone(record));
                 }
@@ -242,6 +258,9 @@ impl<'a> AtPosition<'a> {
         if query.is_last() {
             value = self.with_unfinished(value, path)?;
         }
+        if value.exists == Some(false) {
+            value = self.with_gap(value, path)?;
+        }
         Ok(with_merged(value, merged))
     }
 
@@ -263,6 +282,49 @@ impl<'a> AtPosition<'a> {
         Ok(with_merged(value, merged))
     }
 
+    /// What the records near the position show of the times of deletes.
+    fn bounds(&self, path: &ZnodePath) -> Result<DeleteBounds, QueryError> {
+        let is_outside_gaps = self.coverage()?.is_complete(path);
+        let Position::Time(at) = self.position else {
+            return Ok(DeleteBounds {
+                is_outside_gaps,
+                ..DeleteBounds::default()
+            });
+        };
+        let (before, after) = match self.dated.get() {
+            Some(dated) => *dated,
+            None => {
+                let dated = self.dated_around(at)?;
+                *self.dated.get_or_init(|| dated)
+            }
+        };
+        Ok(DeleteBounds {
+            is_outside_gaps,
+            before,
+            after,
+        })
+    }
+
+    /// The last transaction at or before a time, and the first after it, among the records near it whose time is known.
+    fn dated_around(&self, at: Timestamp) -> Result<(Option<Zxid>, Option<Zxid>), QueryError> {
+        let near = self.near()?;
+        let from = Seq(near.0.saturating_sub(NEAR.records as u64 / 2));
+        let records = self.journal.reader()?.read(from, NEAR)?;
+        let dated = records.iter().filter(|record| {
+            matches!(record.op, Op::Create | Op::Update) && record.fidelity == Fidelity::Exact
+        });
+        let dated: Vec<(Zxid, Timestamp)> = dated
+            .filter_map(|record| record.zxid.zip(record.time.changed))
+            .collect();
+        let before = dated.iter().filter(|(_, changed)| *changed <= at);
+        let after = dated.iter().filter(|(_, changed)| *changed > at);
+        Ok((
+            before.map(|(zxid, _)| *zxid).max(),
+            after.map(|(zxid, _)| *zxid).min(),
+        ))
+    }
+    }
+
     /// The value in the time before the journal. A record's number names none there.
     fn value_before(
         &self,
@@ -280,6 +342,19 @@ impl<'a> AtPosition<'a> {
     fn with_unfinished(&self, mut value: AsOfValue, path: &ZnodePath) -> Result<AsOfValue, QueryError> {
         if let Some(doubt) = self.coverage()?.unfinished(path) {
             value.doubt(doubt);
+        }
+        Ok(value)
+    }
+
+    /// A record says that the znode was deleted: in a gap after it, an incarnation without a record may have existed.
+    fn with_gap(&self, mut value: AsOfValue, path: &ZnodePath) -> Result<AsOfValue, QueryError> {
+        if let Position::Zxid(_) | Position::Time(_) = self.position
+            && let Some(doubt) = self.coverage()?.gap(path)
+        {
+            value.exists = None;
+            if !value.doubts.contains(&doubt) {
+                value.doubt(doubt);
+            }
         }
         Ok(value)
     }
@@ -340,6 +415,12 @@ const FIRST_VERSIONS: usize = 4;
 /// position.
 const STEP_NEAR: usize = 36;
 
+/// Records around a time that are looked at for transactions whose times are known.
+const NEAR: ReadLimit = ReadLimit {
+    records: 400,
+    bytes: 8 << 20,
+};
+
 /// The oldest record alone.
 const ONE_RECORD: ReadLimit = ReadLimit {
     records: 1,
@@ -355,10 +436,14 @@ impl JournalQuery {
                 (seq > tail).then_some(Doubt::PastTail { seq, tail })
             }
             Position::Time(time) if time > now => Some(Doubt::Future(time)),
-            Position::Time(time) => {
-                let end = self.watched_until.filter(|until| time > *until);
-                end.map(Doubt::NotWatched)
-            }
+            Position::Time(time) => match self.watched_until {
+                Some(until) => (time > until).then_some(Doubt::NotWatched(until)),
+                None => {
+                    let live = self.reader()?.live_until()?;
+                    let live = live.filter(|live| time.0 > live.0.saturating_add(LATE_MS));
+                    live.map(Doubt::NotLive)
+                }
+            },
             // The records themselves say how far the journal has come.
             Position::Zxid(_) => None,
         })

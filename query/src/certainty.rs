@@ -134,6 +134,8 @@ pub enum Doubt {
     Future(Timestamp),
     /// No bridge captures, and the moment is after the last record.
     NotWatched(Timestamp),
+    /// Capture is not known to have been live since this moment.
+    NotLive(Timestamp),
     /// The watch of a root was down.
     InGap {
         /// The root.
@@ -145,8 +147,24 @@ pub enum Doubt {
         /// Why.
         reason: GapReason,
     },
-    /// The first listing of a root was not complete.
+    /// The first listing of a root is not complete.
     NotListed(ZnodePath),
+    /// The first listing of a root was complete after the moment only.
+    BeforeListing {
+        /// The root.
+        root: ZnodePath,
+        /// The record with which its kept history begins.
+        seq: Seq,
+        /// When that was.
+        at: Timestamp,
+    },
+    /// The kept records begin after the begin of the range.
+    KnownSince {
+        /// The first kept record.
+        seq: Seq,
+        /// When it was captured.
+        at: Timestamp,
+    },
     /// The gaps of a root are too many to be read, or the format of the journal has no index of them.
     GapsUnread(ZnodePath),
     /// The journal has no record of anything.
@@ -194,10 +212,14 @@ impl Doubt {
             | Doubt::BeforeFirst(_)
             | Doubt::FirstKept(_)
             | Doubt::NotListed(_)
+            | Doubt::BeforeListing { .. }
+            | Doubt::KnownSince { .. }
             | Doubt::EmptyJournal => Certainty::Removed,
-            Doubt::NotReported(_) | Doubt::PastTail { .. } | Doubt::Future(_) | Doubt::NotWatched(_) => {
-                Certainty::Beyond
-            }
+            Doubt::NotReported(_)
+            | Doubt::PastTail { .. }
+            | Doubt::Future(_)
+            | Doubt::NotWatched(_)
+            | Doubt::NotLive(_) => Certainty::Beyond,
         }
     }
 }
@@ -278,7 +300,12 @@ impl fmt::Display for Doubt {
             Doubt::Future(time) => write!(f, "{time} is still to come"),
             Doubt::NotWatched(until) => write!(
                 f,
-                "no bridge captures now, and the last record is of {until}: later changes are not known"
+                "no bridge captures now, and what was captured ends at {until}: later changes are not known"
+            ),
+            Doubt::NotLive(until) => write!(
+                f,
+                "the bridge captures nothing since {until}, or is late: later changes are not known yet; see 'zkbridge \
+                 status'"
             ),
             Doubt::InGap {
                 root,
@@ -297,7 +324,17 @@ impl fmt::Display for Doubt {
             Doubt::EmptyJournal => f.write_str("the journal has no record yet"),
             Doubt::NotListed(root) => write!(
                 f,
-                "the first listing of {root} was not complete: znodes without a record may have existed"
+                "the first listing of {root} is not complete: znodes without a record may have existed"
+            ),
+            Doubt::BeforeListing { root, seq, at } => write!(
+                f,
+                "the journal knows the whole of {root} since {at} (seq {seq}): znodes without a record may have existed \
+                 before; 'zkbridge backfill' makes earlier history from transaction logs"
+            ),
+            Doubt::KnownSince { seq, at } => write!(
+                f,
+                "the journal has records since {at} (seq {seq}) and knows nothing of the time before; 'zkbridge backfill' \
+                 makes earlier history from transaction logs"
             ),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bridge_core::journal::ReadLimit;
+use bridge_core::journal::{Position, ReadLimit};
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Gap, Op, Record, State};
@@ -268,6 +268,36 @@ impl JournalQuery {
             }
         }
         Ok((left, scanned))
+    }
+
+    /// The doubt of a list whose range begins before the kept records: an empty one does not show that nothing happened.
+    /// `begin` is where it begins, or where it ends if it has no begin.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn known_since(&self, begin: Position) -> Result<Option<Doubt>, QueryError> {
+        let Some(oldest) = self.oldest()? else {
+            return Ok(Some(Doubt::EmptyJournal));
+        };
+        let is_before = match begin {
+            // Records that were removed have a doubt of their own.
+            Position::Seq(_) => false,
+            Position::Zxid(at) => self.begins_at()?.is_none_or(|begin| at < begin),
+            Position::Time(_) => self.cut(begin)?.seq < oldest,
+        };
+        let first = ReadLimit {
+            records: 1,
+            bytes: 1 << 20,
+        };
+        let first = self.reader()?.read(Seq(oldest.0 - 1), first)?;
+        Ok(first
+            .first()
+            .filter(|_| is_before)
+            .map(|first| Doubt::KnownSince {
+                seq: first.seq,
+                at: first.time.captured,
+            }))
     }
 
     /// The doubt of an answer from a range whose first records retention has removed.

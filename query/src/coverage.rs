@@ -1,20 +1,23 @@
 //! Whether the records of a root are complete around a position: its first listing is over, and the watch was not down.
 //!
 //! ```text
-//! snapshot_end        gap_begin      gap_end
-//!      │ complete         │ in a gap     │ complete
+//! snapshot_end      since   gap_begin    gap_end
+//!      │ complete     │ in a gap  │          │ complete
 //! ```
+//!
+//! A gap is recorded when the bridge is back, and begins in time where capture is last known to have been live: with the
+//! `since` of its record, or else, in journals of earlier versions, with the record before it.
 
 use bridge_core::journal::{Position, RootProgress};
-use bridge_core::number::{Seq, Zxid};
+use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{GapReason, Op, Record};
+use bridge_core::record::{GapReason, Op, Record, Timestamp};
 
 use crate::certainty::Doubt;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 
-/// A change is captured within the session timeout: a gap may have begun that long before its record.
+/// A change is captured within the session timeout: a lost connection looks live for as long.
 pub(crate) const LATE_MS: i64 = 60_000;
 
 /// Marks read in one step; each costs a look-up of its own.
@@ -54,6 +57,10 @@ impl OpenGap {
 pub(crate) struct RootCoverage {
     pub(crate) root: ZnodePath,
     is_listed: bool,
+    /// The first mark after the position that shows the root listed.
+    listed: Option<(Seq, Timestamp)>,
+    /// Whether the root is listed at the end of the journal.
+    is_listed_now: bool,
     gap: Option<OpenGap>,
     /// Whether a mark of the root is at or before the position.
     is_marked: bool,
@@ -61,6 +68,8 @@ pub(crate) struct RootCoverage {
     unfinished: Option<OpenGap>,
     /// Whether there are more marks than are looked at, or none can be found: then nothing is known of gaps.
     is_unread: bool,
+    /// The epochs that had begun at its last mark that shows it complete.
+    epochs: usize,
 }
 
 /// The state of each root at one position.
@@ -77,6 +86,15 @@ impl Coverage {
     pub(crate) fn is_complete(&self, path: &ZnodePath) -> bool {
         self.of(path)
             .is_some_and(|root| root.is_listed && root.gap.is_none())
+    }
+
+    /// The doubt of an absence: inside a gap a znode may have been created and deleted again.
+    pub(crate) fn gap(&self, path: &ZnodePath) -> Option<Doubt> {
+        let root = self.of(path)?;
+        match root.is_unread {
+            true => Some(Doubt::GapsUnread(root.root.clone())),
+            false => root.gap.map(|gap| root.doubt(gap)),
+        }
     }
 
     /// The doubt of a value after which the journal has no record, while the watch is down.
@@ -114,8 +132,21 @@ impl RootCoverage {
         match self.gap {
             _ if self.is_unread => Some(Doubt::GapsUnread(self.root.clone())),
             Some(gap) => Some(self.doubt(gap)),
-            None if !self.is_listed => Some(Doubt::NotListed(self.root.clone())),
-            None => None,
+            None if self.is_listed => None,
+            None => Some(self.doubt_of_listing()),
+        }
+    }
+
+    /// Why znodes without a record may have existed at the position.
+    fn doubt_of_listing(&self) -> Doubt {
+        match self.listed {
+            Some((seq, at)) => Doubt::BeforeListing {
+                root: self.root.clone(),
+                seq,
+                at,
+            },
+            None if self.is_listed_now => Doubt::Removed,
+            None => Doubt::NotListed(self.root.clone()),
         }
     }
 
@@ -133,6 +164,9 @@ impl RootCoverage {
             _ => {}
         }
         if !is_before {
+            if matches!(mark.op, Op::SnapshotEnd | Op::GapEnd) {
+                self.listed = self.listed.or(Some((mark.seq, mark.time.captured)));
+            }
             self.before_first(mark);
             return;
         }
@@ -156,12 +190,16 @@ impl RootCoverage {
     }
 }
 
-/// Whether a mark is at or before a position.
-fn is_before(mark: &Record, position: Position) -> bool {
+/// Whether a mark is at or before a position. `live`: the last moment before a gap at which capture is known to have
+/// been live; `None` if there is none.
+fn is_before(mark: &Record, position: Position, live: Option<Timestamp>) -> bool {
     let captured = mark.time.captured.0;
     match (position, mark.op) {
         (Position::Seq(at), _) => mark.seq <= at,
-        (Position::Time(at), Op::GapBegin) => captured.saturating_sub(LATE_MS) <= at.0,
+        (Position::Time(at), Op::GapBegin) => live.is_none_or(|live| {
+            let live = live.0.min(captured);
+            live.saturating_sub(LATE_MS) <= at.0
+        }),
         (Position::Time(at), _) => captured <= at.0,
         (Position::Zxid(at), Op::GapBegin) => mark.gap.as_ref().is_some_and(|gap| gap.from_zxid < at),
         (Position::Zxid(at), Op::GapEnd) => {
@@ -187,14 +225,18 @@ impl JournalQuery {
             coverage.0.push(RootCoverage {
                 // Where marks were removed, the root was listed unless the kept ones say otherwise.
                 is_listed: is_kept && root.is_listed,
+                listed: None,
+                is_listed_now: root.is_listed,
                 root: root.path.clone(),
                 gap: None,
                 is_marked: false,
                 unfinished: None,
                 is_unread: false,
+                epochs: 0,
             });
         }
         let (mut after, mut read) = (Seq::ZERO, 0);
+        let mut epochs = Epochs::default();
         loop {
             let Some(marks) = self.reader()?.marks(after, STEP_MARKS)? else {
                 return Ok(coverage.unread());
@@ -209,17 +251,53 @@ impl JournalQuery {
                 return Ok(coverage.unread());
             }
             for mark in &marks {
+                epochs.take(self, mark)?;
                 let known = coverage
                     .0
                     .iter_mut()
                     .find(|known| Some(&known.root) == mark.root.as_ref());
                 if let Some(known) = known {
-                    known.follow(mark, is_before(mark, position));
+                    let live = epochs.live_before(mark, known.epochs);
+                    known.follow(mark, is_before(mark, position, live));
+                    if matches!(mark.op, Op::GapEnd | Op::SnapshotEnd) {
+                        known.epochs = epochs.count();
+                    }
                 }
             }
             if is_last {
                 return Ok(coverage);
             }
         }
+    }
+}
+
+/// The watch epochs that begin with a gap whose record does not say since when. Each has the time of the record before.
+#[derive(Debug, Default)]
+pub(crate) struct Epochs(Vec<(Epoch, Option<Timestamp>)>);
+
+impl Epochs {
+    /// Takes the next mark.
+    pub(crate) fn take(&mut self, journal: &JournalQuery, mark: &Record) -> Result<(), QueryError> {
+        let Some(gap) = mark.gap.as_ref().filter(|_| mark.op == Op::GapBegin) else {
+            return Ok(());
+        };
+        if gap.since.is_none() && self.0.last().is_none_or(|(last, _)| *last != gap.epoch) {
+            let before = journal.reader()?.captured_before(mark.seq)?;
+            self.0.push((gap.epoch, before));
+        }
+        Ok(())
+    }
+
+    /// The last moment before a `gap_begin` at which capture of its root is known to have been live; `None` if there is
+    /// none. `seen`: how many epochs had begun when the root was complete. Other roots may have had gaps since, without
+    /// one of this root.
+    pub(crate) fn live_before(&self, mark: &Record, seen: usize) -> Option<Timestamp> {
+        let since = mark.gap.as_ref().and_then(|gap| gap.since);
+        since.or_else(|| self.0.get(seen).or(self.0.last()).and_then(|(_, before)| *before))
+    }
+
+    /// How many have begun.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
     }
 }

@@ -32,6 +32,9 @@ pub struct GapSpan {
     pub root: ZnodePath,
     /// Its first `gap_begin`; `None` if that is before the range.
     pub begin: Option<Captured>,
+    /// The last moment at which capture of the root is known to have been live: changes after it may have been missed.
+    /// `None` if that is before the range, or not known.
+    pub since: Option<Timestamp>,
     /// Its `gap_end`, or the `snapshot_end` of a root that is watched again; `None` while it is open.
     pub end: Option<Captured>,
     /// The reason of its first record in the range.
@@ -96,6 +99,16 @@ impl JournalQuery {
                 false => ControlFlow::Break(()),
             }
         })?;
+        for span in closed
+            .iter_mut()
+            .chain(&mut open)
+            .filter(|span| span.since.is_none())
+        {
+            if let Some(begin) = span.begin {
+                // A journal of an earlier version does not say it.
+                span.since = self.reader()?.captured_before(begin.seq)?;
+            }
+        }
         Ok(GapsPage {
             closed,
             left: GapScan { range: left, open },
@@ -178,6 +191,7 @@ fn span(root: &ZnodePath, gap: &Gap, begin: Option<Captured>) -> GapSpan {
     GapSpan {
         root: root.clone(),
         begin,
+        since: gap.since.filter(|_| begin.is_some()),
         end: None,
         reason: gap.reason,
         from_zxid: gap.from_zxid,

@@ -75,7 +75,8 @@ impl JournalQuery {
         Arc::clone(&self.visibility)
     }
 
-    /// The same journal while no bridge captures: nothing is known of the time after its last record.
+    /// The same journal while no bridge captures: nothing is known of the time after its last record,
+    /// and after the last moment at which it is known to have captured.
     ///
     /// # Errors
     ///
@@ -83,8 +84,9 @@ impl JournalQuery {
     pub fn with_end_of_watch(self) -> Result<JournalQuery, QueryError> {
         let tail = self.tail()?;
         let last = self.record(tail)?.map(|record| record.time.captured);
+        let live = self.reader()?.live_until()?;
         Ok(JournalQuery {
-            watched_until: last,
+            watched_until: last.max(live),
             ..self
         })
     }

@@ -53,10 +53,28 @@ pub fn position_text(position: Position) -> String {
 ///
 /// If the text has none of the forms of [`POSITION_FORMS`].
 pub fn parse_position(text: &str, now: Timestamp) -> Result<Position, BadPosition> {
-    parse_in(text, now, &TimeZone::system())
+    parse_in(text, now, &TimeZone::system(), Edge::First)
 }
 
-fn parse_in(text: &str, now: Timestamp, local: &TimeZone) -> Result<Position, BadPosition> {
+/// Reads the position with which a range ends. As [`parse_position`], but a date is its last moment, so that a range to a
+/// day has the whole day.
+///
+/// # Errors
+///
+/// As of [`parse_position`].
+pub fn parse_range_end(text: &str, now: Timestamp) -> Result<Position, BadPosition> {
+    parse_in(text, now, &TimeZone::system(), Edge::Last)
+}
+
+/// The moment of a day that its date names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edge {
+    First,
+    /// Now, if the day is not over.
+    Last,
+}
+
+fn parse_in(text: &str, now: Timestamp, local: &TimeZone, edge: Edge) -> Result<Position, BadPosition> {
     let bad = |reason: String| BadPosition {
         text: text.to_owned(),
         reason,
@@ -87,7 +105,7 @@ fn parse_in(text: &str, now: Timestamp, local: &TimeZone) -> Result<Position, Ba
     }
     jiff::Timestamp::from_millisecond(now.0)
         .ok()
-        .and_then(|now| time(text, now, local))
+        .and_then(|now| time(text, now, local, edge))
         .map(|time| Position::Time(Timestamp(time.as_millisecond())))
         .ok_or_else(|| bad("it has none of the known forms".to_owned()))
 }
@@ -107,7 +125,7 @@ fn date_of_digits(text: &str) -> Option<Date> {
 }
 
 /// RFC 3339 with any offset, a date and time without one, a date, or a time of day.
-fn time(text: &str, now: jiff::Timestamp, local: &TimeZone) -> Option<jiff::Timestamp> {
+fn time(text: &str, now: jiff::Timestamp, local: &TimeZone, edge: Edge) -> Option<jiff::Timestamp> {
     if let Ok(time) = text.parse() {
         return Some(time);
     }
@@ -134,15 +152,33 @@ fn time(text: &str, now: jiff::Timestamp, local: &TimeZone) -> Option<jiff::Time
             _ => return None,
         },
     };
-    time.ok().map(|time| time.timestamp())
+    let first = time.ok()?;
+    if edge == Edge::First || !is_day(text) {
+        return Some(first.timestamp());
+    }
+    let next = first.tomorrow().and_then(|day| day.start_of_day()).ok()?;
+    let last = next.timestamp() - jiff::SignedDuration::from_millis(1);
+    let now = now.timestamp();
+    Some(if first.timestamp() <= now {
+        last.min(now)
+    } else {
+        last
+    })
 }
+
+/// Whether a text without its zone names a day.
+fn is_day(text: &str) -> bool {
+    matches!(text, "today" | "yesterday") || text.parse::<jiff::civil::Date>().is_ok() && text.len() == DATE
+}
+
+/// The length of a date.
+const DATE: usize = "2026-11-22".len();
 
 /// Whether a text has nothing but a date and a time. One with an offset or a zone is an instant, or not read at all: the
 /// types of dates and times would ignore both.
 fn is_without_zone(text: &str) -> bool {
-    let date = "2026-11-22".len();
     let is_dashed = text.as_bytes().get(4) == Some(&b'-');
-    let clock = if is_dashed { text.get(date..) } else { Some(text) };
+    let clock = if is_dashed { text.get(DATE..) } else { Some(text) };
     let is_of_clock = |letter: char| letter.is_ascii_digit() || matches!(letter, ':' | '.' | ' ' | 'T' | 't');
     clock.is_some_and(|clock| clock.chars().all(is_of_clock))
 }
@@ -209,7 +245,7 @@ mod tests {
         let check = |text, expected: &str| {
             let expected: jiff::Timestamp = expected.parse().unwrap();
             let expected = Position::Time(Timestamp(expected.as_millisecond()));
-            assert_eq!(parse_in(text, now, &zone), Ok(expected), "{text}");
+            assert_eq!(parse_in(text, now, &zone, Edge::First), Ok(expected), "{text}");
         };
         check("12:30", "2026-11-22T12:30:00Z");
         check("13:50", "2026-11-21T13:50:00Z");
@@ -223,8 +259,30 @@ mod tests {
         check("yesterday", "2026-11-21T00:00:00Z");
         check("yesterday local", "2026-11-20T23:00:00Z");
         for wrong in ["2026-11-22T14:40:00Z local", "2026-11-22T14:40:00+01:00 local"] {
-            assert!(parse_in(wrong, now, &zone).is_err(), "{wrong}");
+            assert!(parse_in(wrong, now, &zone, Edge::First).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_range_to_a_date_has_the_whole_day_and_a_day_that_is_not_over_ends_now() {
+        let now = Timestamp(1_795_355_000_000);
+        let zone = jiff::tz::offset(1).to_time_zone();
+        let check = |text, expected: &str| {
+            let expected: jiff::Timestamp = expected.parse().unwrap();
+            let expected = Position::Time(Timestamp(expected.as_millisecond()));
+            assert_eq!(parse_in(text, now, &zone, Edge::Last), Ok(expected), "{text}");
+        };
+        check("2026-11-21", "2026-11-21T23:59:59.999Z");
+        check("2026-11-21 local", "2026-11-21T22:59:59.999Z");
+        check("yesterday", "2026-11-21T23:59:59.999Z");
+        check("today", "2026-11-22T13:43:20Z");
+        check("2026-11-22", "2026-11-22T13:43:20Z");
+        check("2026-11-23", "2026-11-23T23:59:59.999Z");
+        // A time is a moment, also at midnight.
+        check("2026-11-21 00:00", "2026-11-21T00:00:00Z");
+        check("2026-11-21T00:00:00Z", "2026-11-21T00:00:00Z");
+        check("12:30", "2026-11-22T12:30:00Z");
+        assert_eq!(parse_range_end("1842", now), Ok(Position::Seq(Seq(1842))));
     }
 
     #[test]

@@ -106,7 +106,10 @@ impl JournalQuery {
         let mut moment = self.moment_of(&at)?;
         let of_others = |doubt: &Doubt| {
             let root = match doubt {
-                Doubt::InGap { root, .. } | Doubt::NotListed(root) | Doubt::GapsUnread(root) => root,
+                Doubt::InGap { root, .. }
+                | Doubt::NotListed(root)
+                | Doubt::BeforeListing { root, .. }
+                | Doubt::GapsUnread(root) => root,
                 _ => return false,
             };
             !root.covers(under)

@@ -79,9 +79,9 @@ impl JournalQuery {
                     }
                     last = Some(known.path.clone());
                     let Some(value) = value else { continue };
-                    match (value.exists, value.certain) {
-                        (Some(false), true) => {}
-                        (Some(false), false) => page.unknown += 1,
+                    match (value.is_presumed_absent(), value.certain) {
+                        (true, true) => {}
+                        (true, false) => page.unknown += 1,
                         _ => {
                             bytes += value.data.as_ref().map_or(0, |data| data.bytes.len());
                             page.znodes.push((known.path.clone(), value));

@@ -112,7 +112,9 @@ impl File {
 
 /// The routes of the page.
 pub(super) fn router(access: &Access) -> Router {
-    let mut router = Router::new().route("/ui", get(async || Redirect::permanent("/ui/")));
+    let mut router = Router::new()
+        .route("/", get(async || Redirect::temporary("/ui/")))
+        .route("/ui", get(async || Redirect::permanent("/ui/")));
     for file in FILES.iter() {
         let access = access.clone();
         let answer = async move |request: Request| match is_own_host(&request, access.hosts()) {

@@ -6,7 +6,7 @@ use bridge_core::journal::Position;
 use bridge_core::number::{Seq, SessionId};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Timestamp};
-use bridge_query::{JournalQuery, PathPattern, Selection, parse_position};
+use bridge_query::{JournalQuery, PathPattern, Selection, parse_position, parse_range_end};
 
 use super::problem::Problem;
 use super::route::Route;
@@ -94,8 +94,9 @@ impl Parameters {
         })
     }
 
-    /// A moment; `None` also for `now`, which is the end of the journal. The number of a record that exists is that of
-    /// the record, also where it could be a date: programs give what they were given.
+    /// A moment; `None` also for `now`, which is the end of the journal. A date is its first moment, and as `to`, the end of
+    /// a range, its last. The number of a record that exists is that of the record, also where it could be a date: programs
+    /// give what they were given.
     pub(super) fn moment(
         &self,
         name: &str,
@@ -112,7 +113,11 @@ impl Parameters {
             return Ok(Some(Position::Seq(seq)));
         }
         self.parsed(name, |text| {
-            parse_position(text, now).map_err(|error| error.to_string())
+            let parsed = match name {
+                "to" => parse_range_end(text, now),
+                _ => parse_position(text, now),
+            };
+            parsed.map_err(|error| error.to_string())
         })
     }
 

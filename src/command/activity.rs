@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bridge_console::{Color, Style};
 use bridge_core::journal::Position;
 use bridge_query::answer::{ActivityBucket, ActivityQuestion, AnswerList, RangeQuestion};
 use bridge_query::{PAGE_MAX, PathPattern, Selection};
 use clap::Args;
 
-use super::question::{QuestionFlags, pages};
+use super::question::{QuestionFlags, doubt_lines, pages};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
@@ -37,8 +38,9 @@ pub struct ActivityArgs {
     /// Begin at this position [default: the oldest record]
     #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Option<Position>,
-    /// End with this position [default: the end of the journal]
-    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    /// End with this position, a date as a whole day [default: the end of the
+    /// journal]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::range_end)]
     to: Option<Position>,
     /// Divide the range into about N intervals, 500 at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,7 +80,8 @@ pub fn run(args: &ActivityArgs) -> Result<(), Failure> {
     }
     let most = list.items.iter().map(ActivityBucket::total).max().unwrap_or(0);
     let lines = list.items.iter().map(|bucket| line(bucket, most));
-    print(&lines.collect::<String>())?;
+    let doubts = doubt_lines(&list.doubts, &Style::for_stdout(Color::Auto));
+    print(&(doubts + &lines.collect::<String>()))?;
     let total = list.items.iter().map(ActivityBucket::total).sum();
     notice(format_args!(
         "{}, {}",

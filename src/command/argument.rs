@@ -3,7 +3,7 @@
 use bridge_core::journal::Position;
 use bridge_core::number::SessionId;
 use bridge_core::path::ZnodePath;
-use bridge_query::{PathPattern, Selection, parse_position};
+use bridge_query::{PathPattern, Selection, parse_position, parse_range_end};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -21,9 +21,14 @@ pub fn word_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
-/// Reads a position for `--from`, `--to` and `--at`.
+/// Reads a position for `--from` and `--at`.
 pub fn position(text: &str) -> Result<Position, String> {
     parse_position(text, wall_clock()()).map_err(|error| error.reason_and_help())
+}
+
+/// Reads the position with which a range ends, for `--to`: a date is the whole day.
+pub fn range_end(text: &str) -> Result<Position, String> {
+    parse_range_end(text, wall_clock()()).map_err(|error| error.reason_and_help())
 }
 
 /// Reads the path of one znode. A trailing slash is ignored.

@@ -40,8 +40,9 @@ pub struct ChangesArgs {
     /// an age (15m) [default: the oldest record]
     #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Option<Position>,
-    /// End with this position [default: the end of the journal]
-    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    /// End with this position, a date as a whole day [default: the end of the
+    /// journal]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::range_end)]
     to: Option<Position>,
     /// Print only records whose path also matches this glob
     #[arg(long, value_name = "GLOB")]
@@ -115,7 +116,10 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
     }
     print(&text)?;
     if list.items.is_empty() {
-        notice("no record matches");
+        notice(match list.doubts.is_empty() {
+            true => "no record matches",
+            false => "no record of the time that the journal knows matches",
+        });
         if args.session.is_some() {
             notice(
                 "help: records name the session that wrote only where a source reads transactions (capture = \"observer\" or \

@@ -18,8 +18,9 @@ Examples:
   zkbridge gaps
   zkbridge gaps --from yesterday --json
 
-In a gap changes of a root may have been missed. At its end the bridge has
-compared the tree with the journal, and the differences are records.
+In a gap changes of a root may have been missed. It begins with the last moment
+at which the bridge is known to have captured every change. At its end the
+bridge has compared the tree with the journal, and the differences are records.
 Reads only the journal.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
@@ -32,8 +33,9 @@ pub struct GapsArgs {
     /// Begin at this position [default: the oldest record]
     #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Option<Position>,
-    /// End with this position [default: the end of the journal]
-    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    /// End with this position, a date as a whole day [default: the end of the
+    /// journal]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::range_end)]
     to: Option<Position>,
     /// Print at most N gaps
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
@@ -65,7 +67,10 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
     }
     print(&text)?;
     if list.items.is_empty() {
-        notice("there is no gap");
+        notice(match list.doubts.is_empty() {
+            true => "there is no gap",
+            false => "there is no gap in the time that the journal knows",
+        });
     }
     if let Some(words) = rest_words(&list, "gaps") {
         notice(words);
@@ -74,14 +79,14 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
 }
 
 fn gap_lines(gap: &GapSpan) -> String {
-    let begin = gap
-        .begin
-        .map_or_else(|| "before the range".to_owned(), |begin| to_the_second(begin.at));
+    // The record of the begin is written when the bridge is back.
+    let began = gap.since.or(gap.begin.map(|begin| begin.at));
+    let begin = began.map_or_else(|| "before the range".to_owned(), to_the_second);
     let end = gap
         .end
         .map_or_else(|| "still open".to_owned(), |end| to_the_second(end.at));
-    let length = match (gap.begin, gap.end) {
-        (Some(begin), Some(end)) => format!("  {}", span(end.at.0.saturating_sub(begin.at.0))),
+    let length = match (began, gap.end) {
+        (Some(began), Some(end)) => format!("  {}", span(end.at.0.saturating_sub(began.0).max(0))),
         _ => String::new(),
     };
     let differences = gap.differences.map_or_else(String::new, |found| {

@@ -68,8 +68,9 @@ pub struct ReplayArgs {
     /// Begin at this position: a record's number, a zxid, a time or an age
     #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Position,
-    /// End at this position [default: the cursor of the sink]
-    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    /// End at this position; a date is the whole day [default: the cursor of
+    /// the sink]
+    #[arg(long, alias = "until", value_name = "SEQ|ZXID|TIME", value_parser = argument::range_end)]
     to: Option<Position>,
     /// Replay only records of this path and below, or of a glob, and no
     /// control records; repeatable

@@ -334,8 +334,10 @@ impl Planning<'_> {
         let lists = parent_lists(&*tree, &draft, &self.rule, &mut rate).await?;
         let summary_of = text::PlanSummary::new(&self.moment, &draft, &live);
         let settled = draft.settle(&self.rule, &lists);
-        let (operations, draft) =
-            settled.map_err(|refusals| text::refused(&refusals, self.rules.changes_max, self.args.json))?;
+        let (operations, draft) = settled.map_err(|refusals| {
+            let before = self.moment.moment.seq;
+            text::refused(&refusals, before, self.rules.changes_max, self.args.json)
+        })?;
         // Run again, a plan must not miss the znode that it has deleted.
         let is_deleted = |path: &ZnodePath| {
             let mut deletes = operations.iter().filter(|one| one.data().is_none());
@@ -415,6 +417,13 @@ fn check_moment(
     let help = match open.iter().all(|doubt| doubt.certainty() == Certainty::Gap) {
         true => {
             "choose a moment outside of the gap ('zkbridge gaps' lists them), or take the state before it with --accept gap"
+        }
+        false
+            if open
+                .iter()
+                .any(|doubt| matches!(doubt, Doubt::BeforeListing { .. })) =>
+        {
+            "choose a moment since then: a restore uses the journal alone"
         }
         false => "choose another moment: 'zkbridge gaps' and 'zkbridge history' show those that are certain",
     };

@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::ls::child_line;
-use super::question::{QuestionFlags, doubt_lines, moment_words, pages};
+use super::question::{QuestionFlags, doubt_lines, moment_words, never_seen, pages};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
 use crate::exit::Failure;
@@ -25,8 +25,8 @@ Examples:
 Prints the znodes that existed, and those that may have existed, each with a
 sign and a word for how certain that is. Reads only the journal.
 
-Exit codes: 0 printed, 2 the command line or the configuration is wrong,
-3 there is no journal";
+Exit codes: 0 printed, 1 the journal knows no such znode,
+2 the command line or the configuration is wrong, 3 there is no journal";
 
 /// Znodes printed unless `-n` gives another number.
 const COUNT: usize = 1_000;
@@ -93,6 +93,10 @@ pub fn run(args: &TreeArgs) -> Result<(), Failure> {
         count: args.count,
     };
     visit.below(&args.path, 1, &mut answer)?;
+    let is_empty = answer.items.is_empty() && !args.path.is_slash();
+    if is_empty && journal.node(&args.path, args.at, now)?.is_none() {
+        return Err(never_seen(&args.path));
+    }
     if args.flags.json {
         return print_json(&answer);
     }

@@ -75,7 +75,7 @@ impl From<AsOfValue> for ThenZnode {
     fn from(value: AsOfValue) -> ThenZnode {
         let is_known = value.data.is_some() || value.stat.is_some();
         let existence = match value.stat {
-            _ if value.exists == Some(false) => Existence::Absent,
+            _ if value.is_presumed_absent() => Existence::Absent,
             _ if value.exists.is_none() && !is_known => Existence::Unknown,
             Some(stat) if stat.is_ephemeral() => Existence::Ephemeral,
             stat => Existence::Persistent {

@@ -17,6 +17,7 @@ use rusqlite::Connection;
 use super::ended::{self, EndedIncarnation};
 use super::hydrate::Named;
 use super::image::{Life, Place};
+use super::live;
 use super::options::Before;
 use super::row::{BeforeColumn, Detail, EventDetail, Stored, insert_records, insert_values};
 use super::rows::AT_ONCE;
@@ -124,6 +125,8 @@ pub(super) struct Context<'a> {
     pub(super) before: Before,
     /// The last record that made an older or other state the new baseline.
     pub(super) rebaselined: Seq,
+    /// The last moment at which capture is known to have been live.
+    pub(super) live: Option<Timestamp>,
 }
 
 impl Context<'_> {
@@ -149,7 +152,7 @@ pub(super) fn draft_control(
     captured: Timestamp,
     word: &RecordKind,
 ) -> Draft {
-    let (op, identity, detail) = control_parts(ctx.seq, word);
+    let (op, identity, detail) = control_parts(ctx, word);
     let mut stored = ctx.blank(op, captured);
     stored.id = identity.id(ctx.cluster, root.map_or("", ZnodePath::as_str));
     stored.detail = detail;
@@ -171,7 +174,7 @@ pub(super) fn draft_control(
     Draft::bare(stored)
 }
 
-fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
+fn control_parts<'a>(ctx: Context<'_>, word: &'a RecordKind) -> (Op, Identity<'a>, Detail) {
     match word {
         RecordKind::Change(_) => unreachable!("changes have a draft of their own"),
         RecordKind::RunBegin { run } => run_mark(Op::SnapshotBegin, run, 0, None),
@@ -187,7 +190,13 @@ fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
             epoch,
             from_zxid,
             reason,
-        } => gap_mark(Op::GapBegin, gap(*epoch, *from_zxid, *reason)),
+        } => gap_mark(
+            Op::GapBegin,
+            Gap {
+                since: live::begin_of_gap(*reason, ctx.live),
+                ..gap(*epoch, *from_zxid, *reason)
+            },
+        ),
         RecordKind::GapEnd {
             epoch,
             from_zxid,
@@ -202,7 +211,7 @@ fn control_parts(seq: Seq, word: &RecordKind) -> (Op, Identity<'_>, Detail) {
                 ..gap(*epoch, *from_zxid, *reason)
             },
         ),
-        RecordKind::Heartbeat { .. } => (Op::Heartbeat, Identity::Heartbeat { seq }, Detail::None),
+        RecordKind::Heartbeat { .. } => (Op::Heartbeat, Identity::Heartbeat { seq: ctx.seq }, Detail::None),
     }
 }
 
@@ -222,6 +231,7 @@ fn gap(epoch: crate::number::Epoch, from_zxid: Zxid, reason: GapReason) -> Gap {
         from_zxid,
         to_zxid: None,
         reason,
+        since: None,
         differences: None,
     }
 }

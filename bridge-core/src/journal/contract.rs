@@ -177,6 +177,20 @@ pub trait JournalWriter: Log + ImageTxn + SinkState {
     /// How the next records say that they were captured; `None`: as the options of the journal say.
     fn set_mode(&mut self, mode: Option<Mode>);
 
+    /// Capture is live now: every change is being reported. A gap that begins later begins here.
+    fn set_live(&mut self, now: Timestamp) {
+        let _ = now;
+    }
+
+    /// Makes the moment of [`JournalWriter::set_live`] durable, in a transaction of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written. The next call tries it again.
+    fn store_live(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
     /// Completes the open transaction for [`Log::append_batch`]. After an error it is rolled back.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ mod image_reader;
 mod image_writer;
 mod inspect;
 mod known_children;
+mod live;
 mod local_log;
 mod lock;
 mod marks;

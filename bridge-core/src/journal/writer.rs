@@ -18,6 +18,7 @@ use super::folding::{Folded, Folding};
 use super::hydrate::Named;
 use super::image::Place;
 use super::image_writer::Image;
+use super::live::LiveUntil;
 use super::local_log::LocalLog;
 use super::lock::{FileId, Lock};
 use super::masking::mask;
@@ -71,6 +72,8 @@ pub struct Journal {
     pub(super) observed: Option<Observation>,
     /// When the last change was captured that the derivation has.
     pub(super) last_captured: Timestamp,
+    /// How far capture is known to have been live.
+    pub(super) live: LiveUntil,
 }
 
 /// The transaction.
@@ -100,8 +103,12 @@ impl Journal {
             gate,
             lock,
         } = open_writer(file, options)?;
-        let loaded = LocalLog::load(&connection).and_then(|log| Ok((log, Image::load(&connection)?)));
-        let (log, image) = loaded.map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
+        let loaded = LocalLog::load(&connection).and_then(|log| {
+            let (image, live) = (Image::load(&connection)?, LiveUntil::load(&connection)?);
+            Ok((log, image, live))
+        });
+        let (log, image, live) =
+            loaded.map_err(|error| JournalError::of_sqlite(file, "opening it", error))?;
         image.check_applied(log.end.tail, file)?;
         Ok(Journal {
             copier: WalCopier::start(file)?,
@@ -124,6 +131,7 @@ impl Journal {
             derivation: None,
             observed: None,
             last_captured: Timestamp(0),
+            live,
         })
     }
 
@@ -412,6 +420,7 @@ impl Journal {
             options,
             log,
             image,
+            live,
             ..
         } = self;
         let seq = log.head.next();
@@ -423,6 +432,7 @@ impl Journal {
             origin: log.origins.id(connection, mode, log.server.as_ref())?,
             before: options.before,
             rebaselined: log.rebaselined,
+            live: live.known(),
         };
         let draft = draft(ctx);
         self.room.grew(&draft);
@@ -461,6 +471,14 @@ impl JournalWriter for Journal {
             self.log.mode = mode;
             self.log.origins.changed();
         }
+    }
+
+    fn set_live(&mut self, now: Timestamp) {
+        self.live.set(now);
+    }
+
+    fn store_live(&mut self) -> Result<(), JournalError> {
+        self.write_live()
     }
 
     fn seal(&mut self) -> Result<SealedBatch, JournalError> {

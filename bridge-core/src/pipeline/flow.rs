@@ -81,6 +81,8 @@ pub struct Flow<L> {
     /// The journal has more to compact.
     is_crowded: bool,
     events: VecDeque<PipelineEvent>,
+    /// Whether there is a connection that may report.
+    is_fed: bool,
 }
 
 impl<L: JournalWriter> Flow<L> {
@@ -96,6 +98,7 @@ impl<L: JournalWriter> Flow<L> {
             has_more: false,
             is_crowded: false,
             events: VecDeque::new(),
+            is_fed: true,
         }
     }
 
@@ -193,7 +196,15 @@ impl<L: JournalWriter> Flow<L> {
             Ok(outcome) => self.act(outcome),
             Err(error) => return self.failed(error),
         }
+        if self.is_fed && self.machine.state() == CaptureState::Live {
+            self.journal.set_live(now);
+        }
         Ok(())
+    }
+
+    /// The connection is gone and reports nothing more, so capture is live no more, whatever the machine knows.
+    pub fn ended(&mut self) {
+        self.is_fed = false;
     }
 
     /// A step failed: nothing of the open transaction becomes durable, and the connection is made anew.
@@ -352,14 +363,23 @@ impl<L: JournalWriter> Flow<L> {
         self.write_progress()?;
         self.journal.commit()?;
         self.progress.clear();
-        Ok(())
+        self.store_live()
     }
 
-    /// One round of retention. Not while a batch is open.
+    /// Stores how far capture is live. Not while a batch is open. A full disk only makes a later gap seem longer.
+    fn store_live(&mut self) -> Result<(), JournalError> {
+        match self.journal.store_live() {
+            Err(error) if !may_pass(error.kind) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// One round of retention, every ten seconds. Not while a batch is open.
     ///
     /// # Errors
     /// As of [`Flow::report`].
     pub fn retain(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.store_live()?;
         for _ in 0..RETENTION_SLICES {
             match self.journal.maintain(now, RETENTION_SLICE) {
                 Ok(Maintained { more: true, .. }) => {}

@@ -206,6 +206,7 @@ impl Pipeline {
                 Turn::Report(None) => {
                     self.reports = None;
                     self.requests = None;
+                    self.flow.ended();
                 }
                 Turn::Progress(Some(progress)) => {
                     self.flow.take_progress(progress);

@@ -345,6 +345,9 @@ pub struct Gap {
     pub to_zxid: Option<Zxid>,
     /// Why.
     pub reason: GapReason,
+    /// In `gap_begin`: the last moment, by the bridge's clock, at which capture is known to have been live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// In `gap_end`: the reconciled records since the last `gap_begin` of the root, `acl` not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differences: Option<u64>,

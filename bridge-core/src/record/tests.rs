@@ -166,13 +166,15 @@ fn any_gap() -> impl Strategy<Value = Gap> {
         any::<u64>(),
         any_zxid(),
         proptest::option::of(any_zxid()),
+        proptest::option::of(any_time()),
         proptest::option::of(any::<u64>()),
     )
-        .prop_map(|(epoch, from_zxid, to_zxid, differences)| Gap {
+        .prop_map(|(epoch, from_zxid, to_zxid, since, differences)| Gap {
             epoch: Epoch(epoch),
             from_zxid,
             to_zxid,
             reason: GapReason::Overflow,
+            since,
             differences,
         })
 }

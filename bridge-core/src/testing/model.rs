@@ -390,6 +390,7 @@ fn control(record: &mut Record, word: RecordKind) {
                 from_zxid: *from_zxid,
                 to_zxid: None,
                 reason: *reason,
+                since: None,
                 differences: None,
             });
             Identity::GapMark {
@@ -411,6 +412,7 @@ fn control(record: &mut Record, word: RecordKind) {
                 from_zxid: *from_zxid,
                 to_zxid: Some(*to_zxid),
                 reason: *reason,
+                since: None,
                 differences: Some(*differences),
             });
             Identity::GapMark {

@@ -277,6 +277,7 @@ impl RecordBuilder {
             from_zxid: self.czxid(),
             to_zxid: is_end.then_some(Zxid(0x3_0000_0000 + self.seq)),
             reason: self.reason,
+            since: None,
             differences: is_end.then_some(3),
         })
     }

@@ -7,6 +7,7 @@ use bridge_core::number::Seq;
 use bridge_core::record::{Record, Timestamp};
 
 use super::{AnswerList, position_of_cursor};
+use crate::certainty::Doubt;
 use crate::changes::Range;
 use crate::cursor::{Cursor, asked, query_hash};
 use crate::error::QueryError;
@@ -71,12 +72,16 @@ impl JournalQuery {
         }
         let next = page.next.map(|left| resolved.cursor(left, hash));
         let (from, to) = self.moments(&resolved, now)?;
-        let removed = self.removed(resolved.left)?;
-        let older = self.older_history(resolved.from, resolved.left.after)?;
+        let mut doubts = self.doubts_of_begin(&resolved)?;
+        if let Some(older) = self.older_history(resolved.from, resolved.left.after)? {
+            // There is more to know of the time before.
+            doubts.retain(|doubt| !matches!(doubt, Doubt::KnownSince { .. }));
+            doubts.push(older);
+        }
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,
-            doubts: removed.into_iter().chain(older).collect(),
+            doubts,
             ..AnswerList::of(from, to, items, next)
         })
     }
@@ -108,6 +113,26 @@ impl JournalQuery {
                 until: until.seq,
             },
         })
+    }
+
+    /// The doubts of a list whose range begins before the kept records.
+    pub(crate) fn doubts_of_begin(&self, resolved: &ResolvedRange) -> Result<Vec<Doubt>, QueryError> {
+        let known = self.known_since_begin(resolved.from, resolved.to)?;
+        let removed = self.removed(resolved.left)?;
+        Ok(removed.into_iter().chain(known).collect())
+    }
+
+    /// The doubt of a range that begins before the kept records. One of everything begins with the first record.
+    pub(crate) fn known_since_begin(
+        &self,
+        from: Option<Position>,
+        to: Position,
+    ) -> Result<Option<Doubt>, QueryError> {
+        match (from, to) {
+            (Some(from), _) => self.known_since(from),
+            (None, Position::Seq(_)) => Ok(None),
+            (None, to) => self.known_since(to),
+        }
     }
 
     pub(crate) fn moments(

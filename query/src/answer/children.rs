@@ -182,9 +182,12 @@ impl JournalQuery {
                     if self.access(&below.path) == Access::Hidden {
                         continue;
                     }
-                    match value.as_ref().map(|value| (value.exists, value.certain)) {
-                        Some((Some(false), true)) => {}
-                        Some((Some(false), false)) => unknown += 1,
+                    match value
+                        .as_ref()
+                        .map(|value| (value.is_presumed_absent(), value.certain))
+                    {
+                        Some((true, true)) => {}
+                        Some((true, false)) => unknown += 1,
                         _ => items.push(ChildItem::new(&child.name, child.has_children, value)),
                     }
                 }

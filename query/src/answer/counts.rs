@@ -101,7 +101,7 @@ impl JournalQuery {
         };
         let (from, to) = self.moments(&resolved, now)?;
         Ok(AnswerList {
-            doubts: page.doubts,
+            doubts: self.doubts_of_begin(&resolved)?,
             ..AnswerList::of(from, to, items, next)
         })
     }
@@ -157,7 +157,7 @@ impl JournalQuery {
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,
-            doubts: page.doubts,
+            doubts: self.doubts_of_begin(&resolved)?,
             ..AnswerList::of(from, to, items, next)
         })
     }

@@ -197,6 +197,9 @@ impl JournalQuery {
         }
         let is_cut = is_cut && resume.is_none();
         doubts.extend(is_cut.then_some(Doubt::Removed));
+        if self.past.is_none() {
+            doubts.extend(self.known_since_begin(from, to)?);
+        }
         Ok(Some(HistoryAnswer {
             path: path.clone(),
             source: Arc::clone(self.source()),

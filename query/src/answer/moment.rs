@@ -88,7 +88,11 @@ impl JournalQuery {
         }
         let roots = at.coverage()?.0.iter();
         let visible = roots.filter(|root| self.sees_below(&root.root));
-        doubts.extend(visible.filter_map(|root| root.doubt_of_all()));
+        for doubt in visible.filter_map(|root| root.doubt_of_all()) {
+            if !doubts.contains(&doubt) {
+                doubts.push(doubt);
+            }
+        }
         let before = self.record_after(Seq(cut.seq.0.saturating_sub(1)))?;
         let after = self.record_after(cut.seq)?;
         Ok(Moment {

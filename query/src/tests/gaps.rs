@@ -126,6 +126,9 @@ fn gaps_of_the_model(records: &[Arc<Record>]) -> (Vec<GapSpan>, Vec<GapSpan>) {
             let span = GapSpan {
                 root: root.clone(),
                 begin: (first.op == Op::GapBegin).then(|| captured(first)),
+                // The capture of the record before, whose zxid is its number.
+                since: (first.op == Op::GapBegin && first.seq > Seq(1))
+                    .then(|| Timestamp(time_of(first.seq.0 - 1))),
                 end: is_closed.then(|| captured(last)),
                 reason: first_gap.reason,
                 from_zxid: first_gap.from_zxid,
@@ -387,6 +390,7 @@ fn a_gap_whose_begin_is_before_the_range_has_none() {
     let expected = GapSpan {
         root,
         begin: None,
+        since: None,
         end: Some(captured),
         reason,
         from_zxid: Zxid(4),

@@ -3,6 +3,8 @@
 mod answers;
 mod as_of;
 mod counted;
+mod deletes;
+mod downtime;
 mod ended;
 mod gaps;
 mod lists;

@@ -57,8 +57,10 @@ async fn the_page_is_refused_under_a_foreign_host_and_has_no_other_files() {
         let response = fetch(&served, path, &[]).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
-    let moved = fetch(&served, "/ui", &[]).await;
-    assert_eq!(moved.headers()[header::LOCATION], "/ui/");
+    for path in ["/", "/ui"] {
+        let moved = fetch(&served, path, &[]).await;
+        assert_eq!(moved.headers()[header::LOCATION], "/ui/", "{path}");
+    }
 }
 
 #[test]

@@ -61,8 +61,8 @@ pub struct HistoryArgs {
     /// Print only versions at or after this moment
     #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position, conflicts_with = "at")]
     from: Option<Position>,
-    /// Print only versions at or before this moment
-    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position, conflicts_with = "at")]
+    /// Print only versions at or before this moment; a date is the whole day
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::range_end, conflicts_with = "at")]
     to: Option<Position>,
     /// Print only the newest N records
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with = "at")]
@@ -106,12 +106,13 @@ fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Fa
     let range = (args.from, args.to);
     let mut next: Option<Seq> = None;
     let mut oldest: Option<Arc<Record>> = None;
-    let mut is_known = false;
+    let (mut is_known, mut is_empty) = (false, true);
     while let Some(page) = journal.history_between(&args.path, range, next, left.min(PAGE_MAX))? {
         if !is_known && !args.json {
             print(&text::heading(&args.path, journal.source()))?;
         }
         is_known = true;
+        is_empty &= page.versions.is_empty();
         left -= page.versions.len().min(left);
         let with_zxid = page
             .versions
@@ -132,7 +133,22 @@ fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Fa
         }
     }
     let has_past = print_past(args, journal, oldest.as_deref(), is_known, left)?;
+    if is_known && is_empty && !has_past {
+        say_empty(args, journal)?;
+    }
     Ok(is_known || has_past)
+}
+
+/// Says why a range has no version.
+fn say_empty(args: &HistoryArgs, journal: &JournalQuery) -> Result<(), Failure> {
+    let Some(begin) = args.from.or(args.to) else {
+        return Ok(());
+    };
+    match journal.known_since(begin)? {
+        Some(doubt) => eprintln!("no version is known: {doubt}"),
+        None => eprintln!("no version in this range"),
+    }
+    Ok(())
 }
 
 /// Says how many of the newest records are those of znodes below; `false` if none is.

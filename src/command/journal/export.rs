@@ -30,8 +30,8 @@ pub(super) struct ExportArgs {
     /// Begin at this position: a record's number, a zxid, a time or an age
     #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Option<Position>,
-    /// End at this position
-    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
+    /// End at this position; a date is the whole day
+    #[arg(long, value_name = "SEQ|ZXID|TIME", value_parser = argument::range_end)]
     to: Option<Position>,
     /// Export only records of this path and below, or of a glob, and no
     /// control records; repeatable

@@ -1,11 +1,13 @@
 //! The output of `restore`, for people and for programs. Never a value.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bridge_console::Style;
 use bridge_console::text::{escaped, size};
+use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
-use bridge_query::{Doubt, SubtreeMoment};
+use bridge_query::{Certainty, Doubt, SubtreeMoment};
 use serde_json::{Value, json};
 
 use crate::command::question::{doubt_lines, moment_words};
@@ -173,8 +175,33 @@ pub fn plan_document(file: &Path, plan: &RestorePlan, summary: &PlanSummary) -> 
     })
 }
 
+/// The help where znodes are not certain at a time. `before`: the last record before it.
+fn help_of_uncertain(refusals: &Refusals, before: Seq) -> String {
+    let doubts = refusals.uncertain.iter().flat_map(|(_, doubts)| doubts);
+    let kinds: BTreeSet<&str> = doubts
+        .filter_map(|doubt| match doubt.certainty() {
+            Certainty::Superseded => Some("superseded"),
+            Certainty::Missed => Some("missed"),
+            Certainty::Bounded => Some("bounded"),
+            Certainty::Gap => Some("gap"),
+            _ => None,
+        })
+        .collect();
+    let accept = match kinds.is_empty() {
+        true => String::new(),
+        false => {
+            let kinds: Vec<&str> = kinds.into_iter().collect();
+            format!(", or take what is known with --accept {}", kinds.join(","))
+        }
+    };
+    format!(
+        "choose another moment: --at {before} is the last record before this one, and shows the tree as it was captured \
+         then{accept}; 'zkbridge tree --at' shows the doubts"
+    )
+}
+
 /// The failure of a plan that is refused. With `json` its reasons are printed as a document, too.
-pub fn refused(refusals: &Refusals, changes_max: usize, json: bool) -> Failure {
+pub fn refused(refusals: &Refusals, before: Seq, changes_max: usize, json: bool) -> Failure {
     if json {
         let of = |list: &[(ZnodePath, String)]| -> Vec<Value> {
             let items = list.iter();
@@ -213,7 +240,7 @@ pub fn refused(refusals: &Refusals, changes_max: usize, json: bool) -> Failure {
             .uncertain
             .iter()
             .map(|(path, doubts)| (path, doubt_words(doubts))),
-        "choose another moment, or accept the kinds of uncertainty with --accept; 'zkbridge tree --at' shows them",
+        &help_of_uncertain(refusals, before),
     );
     section(
         &mut words,

@@ -57,6 +57,7 @@ pub(crate) fn mark(root: &str, op: Op, seq: u64, differences: Option<u64>) -> Re
         from_zxid: Zxid(1),
         to_zxid: None,
         reason: GapReason::Started,
+        since: None,
         differences,
     });
     record
