@@ -323,7 +323,6 @@ impl<'a> AtPosition<'a> {
             after.map(|(zxid, _)| *zxid).min(),
         ))
     }
-    }
 
     /// The value in the time before the journal. A record's number names none there.
     fn value_before(

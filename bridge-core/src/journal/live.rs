@@ -53,7 +53,8 @@ pub(super) fn begin_of_gap(reason: GapReason, live: Option<Timestamp>) -> Option
         | GapReason::Disconnected
         | GapReason::Expired
         | GapReason::Overflow
-        | GapReason::Mode => live,
+        | GapReason::Mode
+        | GapReason::Unwatched => live,
         GapReason::Liveness | GapReason::Rebaselined | GapReason::Permission | GapReason::Unproved => None,
     }
 }
