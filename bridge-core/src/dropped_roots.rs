@@ -18,17 +18,17 @@ use crate::record::{Fidelity, GapReason, Timestamp};
 const BATCH: u64 = 500;
 
 /// A znode on the way down, with the last of its children that was looked at.
-struct Level {
+struct VisitedZnode {
     path: ZnodePath,
     visited: Option<Box<str>>,
 }
 
 /// The walk of one dropped root.
-struct Walk<'a> {
+struct DroppedWalk<'a> {
     root: &'a ZnodePath,
     watched: &'a [ZnodePath],
     now: Timestamp,
-    way: Vec<Level>,
+    way: Vec<VisitedZnode>,
     has_begun: bool,
 }
 
@@ -47,11 +47,11 @@ pub fn delete_dropped_root(
     if watched.iter().any(|watched| watched.covers(root)) {
         return Ok(0);
     }
-    let mut walk = Walk {
+    let mut walk = DroppedWalk {
         root,
         watched,
         now,
-        way: vec![Level {
+        way: vec![VisitedZnode {
             path: root.clone(),
             visited: None,
         }],
@@ -80,7 +80,7 @@ pub fn delete_dropped_root(
     Ok(deleted)
 }
 
-impl Walk<'_> {
+impl DroppedWalk<'_> {
     /// Some deletes; none at the end.
     fn batch(&mut self, image: &mut dyn ImageTxn) -> Result<u64, JournalError> {
         let mut deleted = 0;
@@ -103,7 +103,7 @@ impl Walk<'_> {
         let path = level.path.child(&name);
         level.visited = Some(name);
         if !self.watched.iter().any(|watched| watched.covers(&path)) {
-            self.way.push(Level { path, visited: None });
+            self.way.push(VisitedZnode { path, visited: None });
         }
     }
 

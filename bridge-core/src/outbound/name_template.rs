@@ -17,14 +17,17 @@ use crate::record::Record;
 /// The path of an ordinary record.
 const SAMPLE: &str = "/services/payments";
 
+/// Writes the names of a path, or one text, as a name or a part of one.
+pub type NameFilter = fn(&[&str]) -> String;
+
 /// A destination's rules for names.
 pub struct NameRules {
     /// The option that holds the template, and the filter that writes any texts as a name.
     pub option: &'static str,
     /// The filter, for the names of a path or one text.
-    pub filter: fn(&[&str]) -> String,
+    pub filter: NameFilter,
     /// Further filters, by their names.
-    pub further: &'static [(&'static str, fn(&[&str]) -> String)],
+    pub further: &'static [(&'static str, NameFilter)],
     /// The name's description: "the name of a topic".
     pub meaning: &'static str,
     /// The longest name that is sent. A longer one of a record is cut and ends with a hash of the whole.
