@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use crate::figures::{Comparison, Figures, Summary};
-use crate::scenario::{cut, idle, journal, large, latency, lossless, reconnect, services, start, sustained};
+use crate::scenario::{
+    cut, idle, journal, large, latency, lossless, reconnect, services, start, sustained, viewers,
+};
 use crate::subject::Subject::{
-    self, Bridge, BridgeObserver, BridgeServices, BridgeTxnlog, Curator, Pipeline, Walk,
+    self, Bridge, BridgeObserver, BridgeServices, BridgeTxnlog, BridgeViewers, Curator, Pipeline, Walk,
 };
 
 /// The bound of a goal.
@@ -61,7 +63,7 @@ use Bound::{AtLeast, AtMost};
 
 /// All goals, except those of single sinks, which have their own benchmark.
 #[rustfmt::skip] // One row each.
-const GOALS: [Goal; 43] = [
+const GOALS: [Goal; 44] = [
     goal("sustained rate by that of the bare pipeline", sustained::NAME, sustained::RATE, By(Pipeline), AtLeast(0.9)),
     goal("sustained rate by that of Curator", sustained::NAME, sustained::RATE, By(Curator), AtLeast(1.5)),
     goal("sustained: versions delivered, %", sustained::NAME, sustained::DELIVERED, Itself, AtLeast(99.0)),
@@ -91,6 +93,7 @@ const GOALS: [Goal; 43] = [
     goal("sustained: paths whose last state is wrong", sustained::NAME, sustained::WRONG, Itself, AtMost(0.0)),
     goal("services: CPU for a change by that without sections", services::NAME, sustained::CPU, OtherBy(BridgeServices), AtMost(1.25)),
     goal("services: memory of 100,000 instances in 1,000 services, MB", services::REGISTRY, idle::MEMORY, OtherLess(BridgeServices), AtMost(30.0)),
+    goal("32 viewers at 10,000 changes/s: CPU for them, % of one core", viewers::NAME, idle::CPU, OtherLess(BridgeViewers), AtMost(30.0)),
     goal("start, 100,000 znodes: paths missing in the topic", start::HUNDRED_THOUSAND, start::MISSING, Itself, AtMost(0.0)),
     goal("observer: versions delivered at the highest rate, %", lossless::SUSTAINED, sustained::DELIVERED, Of(BridgeObserver), AtLeast(100.0)),
     goal("txnlog: versions delivered at the highest rate, %", lossless::SUSTAINED, sustained::DELIVERED, Of(BridgeTxnlog), AtLeast(100.0)),

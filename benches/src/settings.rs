@@ -32,10 +32,12 @@ pub enum Scenario {
     LosslessLarge,
     /// Service events beside a bridge without.
     Services,
+    /// Viewers of the API's stream beside a bridge without.
+    Viewers,
 }
 
 /// Those that are chosen by default, in the order in which they run: all, parts of others left out.
-pub const SCENARIOS: [Scenario; 9] = [
+pub const SCENARIOS: [Scenario; 10] = [
     Scenario::Sustained,
     Scenario::Latency,
     Scenario::Start,
@@ -45,6 +47,7 @@ pub const SCENARIOS: [Scenario; 9] = [
     Scenario::Network,
     Scenario::Lossless,
     Scenario::Services,
+    Scenario::Viewers,
 ];
 
 /// The size of everything.
@@ -62,6 +65,10 @@ pub struct Sizes {
     pub paced_rate: u32,
     /// Writes of a round of latency.
     pub paced_writes: usize,
+    /// Writes a second while streams are viewed.
+    pub viewed_rate: u32,
+    /// Writes of a round of it.
+    pub viewed_writes: usize,
     /// The sizes of the trees of a start.
     pub start_trees: Vec<usize>,
     /// The size of the tree of a reconnect.
@@ -94,6 +101,8 @@ impl Sizes {
             warming_writes: 100_000,
             paced_rate: 500,
             paced_writes: 5_000,
+            viewed_rate: 10_000,
+            viewed_writes: 200_000,
             start_trees: vec![100_000, 1_000_000],
             reconnect_tree: 1_000_000,
             missed_writes: 400,
@@ -114,6 +123,7 @@ impl Sizes {
             sustained_writes: 60_000,
             warming_writes: 60_000,
             paced_writes: 2_000,
+            viewed_writes: 100_000,
             start_trees: vec![100_000],
             reconnect_tree: 100_000,
             large_writes: 50_000,

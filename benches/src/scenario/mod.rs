@@ -11,6 +11,7 @@ pub mod reconnect;
 pub mod services;
 pub mod start;
 pub mod sustained;
+pub mod viewers;
 
 use anyhow::Result;
 
@@ -47,6 +48,7 @@ pub async fn run(scenario: Scenario, settings: &Settings, figures: &mut Figures)
         Scenario::LosslessBack => Box::pin(lossless::run(LosslessPart::Back, settings, figures)).await,
         Scenario::LosslessLarge => Box::pin(lossless::run(LosslessPart::Large, settings, figures)).await,
         Scenario::Services => Box::pin(services::run(settings, figures)).await,
+        Scenario::Viewers => Box::pin(viewers::run(settings, figures)).await,
     }
 }
 

@@ -17,6 +17,9 @@ use crate::tree::ROOT;
 /// How long it may take to log its address.
 const ADDRESS_BOUND: Duration = Duration::from_secs(60);
 
+/// The credential of viewers.
+pub const TOKEN: &str = "token-of-the-viewers-of-a-benchmark";
+
 /// The figures that only the bridge itself can report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -40,10 +43,11 @@ pub(super) fn command(
     durability: &str,
 ) -> Result<Command> {
     let mut text = format!(
-        "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+        "data_dir = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n{}\
          [[source]]\nname = \"main\"\nconnect = \"{}\"\nroots = [\"{ROOT}\"]\n{}\
          [source.journal]\ndurability = \"{durability}\"\n{}\
          [[sink]]\nname = \"kafka\"\ntype = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{}\"\n",
+        token(subject),
         orders.server,
         capture(subject, orders)?,
         sections(subject),
@@ -58,6 +62,16 @@ pub(super) fn command(
     let mut command = Command::new(&settings.bridge);
     command.args(["run", "--log-format", "json"]);
     Ok(command)
+}
+
+/// The token of viewers. Without it the pages for operators need none, which others ask for.
+fn token(subject: Subject) -> String {
+    match subject {
+        Subject::BridgeViewers | Subject::BridgeStreams => {
+            format!("[[http.tokens]]\nname = \"viewers\"\ntoken = \"{TOKEN}\"\n")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Sections for which each write of a flat tree is a change of an instance, and each leaf of a registry an instance.
@@ -121,7 +135,12 @@ pub async fn held(child: &mut Child) -> Result<Option<Held>> {
     }))
 }
 
-async fn address(child: &mut Child) -> Result<SocketAddr> {
+/// Where it serves HTTP.
+///
+/// # Errors
+///
+/// If it does not log its address.
+pub async fn address(child: &mut Child) -> Result<SocketAddr> {
     let address = child.until("the bridge's address", ADDRESS_BOUND, |lines| {
         let mut logged = lines
             .iter()

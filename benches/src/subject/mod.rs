@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::topic::Topic;
 use crate::tree::ROOT;
 
-pub use bridge::{Held, held};
+pub use bridge::{Held, TOKEN, address, held};
 
 /// How long a start with a large tree may take, for the slowest subject on a busy machine.
 pub const START_BOUND: Duration = Duration::from_secs(900);
@@ -52,6 +52,10 @@ pub enum Subject {
     BridgeTxnlog,
     /// The bridge with sections of services.
     BridgeServices,
+    /// The bridge with viewers of its stream that take 50 records a second, as the page does.
+    BridgeViewers,
+    /// The bridge with viewers of its stream that take every record.
+    BridgeStreams,
 }
 
 impl fmt::Display for Subject {
@@ -67,6 +71,8 @@ impl fmt::Display for Subject {
             Subject::BridgeObserver => "bridge, `observer`",
             Subject::BridgeTxnlog => "bridge, `txnlog`",
             Subject::BridgeServices => "bridge, services",
+            Subject::BridgeViewers => "bridge, 32 viewers",
+            Subject::BridgeStreams => "bridge, 32 full streams",
         };
         f.pad(name)
     }
@@ -131,7 +137,12 @@ impl Running {
             Subject::Watcher => watcher(settings, orders),
             Subject::Pipeline => pipeline(settings, orders),
             Subject::Curator => peer::command(settings, orders)?,
-            Subject::Bridge | Subject::BridgeObserver | Subject::BridgeTxnlog | Subject::BridgeServices => {
+            Subject::Bridge
+            | Subject::BridgeObserver
+            | Subject::BridgeTxnlog
+            | Subject::BridgeServices
+            | Subject::BridgeViewers
+            | Subject::BridgeStreams => {
                 bridge::command(subject, settings, orders, folder.path(), "power_loss")?
             }
             Subject::BridgeUnsynced => {
@@ -164,7 +175,9 @@ impl Running {
             | Subject::BridgeUnsynced
             | Subject::BridgeObserver
             | Subject::BridgeTxnlog
-            | Subject::BridgeServices => bridge::at_rest(&mut self.child, START_BOUND).await,
+            | Subject::BridgeServices
+            | Subject::BridgeViewers
+            | Subject::BridgeStreams => bridge::at_rest(&mut self.child, START_BOUND).await,
             _ => self
                 .child
                 .line(READY, START_BOUND)
