@@ -27,7 +27,9 @@ use anyhow::{Context, Result, ensure};
 pub use figures::{Comparison, Figures, Measures, Round, Summary};
 pub use goals::{Outcome, outcomes};
 pub use report::table;
-pub use scenario::{cut, idle, journal, large, latency, lossless, network, reconnect, start, sustained};
+pub use scenario::{
+    cut, idle, journal, large, latency, lossless, network, reconnect, services, start, sustained,
+};
 pub use settings::{SCENARIOS, Scenario, Settings, Sizes};
 pub use subject::{Subject, peer};
 

@@ -32,9 +32,11 @@ impl Written {
     }
 }
 
-/// A value of `bytes` bytes that begins with the time at which it was due.
+/// A value of `bytes` bytes that begins with the time at which it was due. Read as a query, it has a version, which each
+/// write changes.
 fn value(bytes: usize, now: Duration) -> Vec<u8> {
-    let mut value = format!("{:020} ", now.as_nanos()).into_bytes();
+    let nanos = now.as_nanos();
+    let mut value = format!("{nanos:020} &version={nanos:020}&rest=").into_bytes();
     value.resize(bytes, b'x');
     value
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_bench::{
-    Figures, Scenario, Settings, Sizes, Subject, cut, large, latency, lossless, network, reconnect, run,
-    start, sustained, table,
+    Figures, Scenario, Settings, Sizes, Subject, cut, idle, large, latency, lossless, network, reconnect,
+    run, services, start, sustained, table,
 };
 use bridge_servers::real_servers;
 
@@ -178,4 +178,18 @@ async fn sources_that_read_transactions_deliver_every_version_beside_a_watch() {
     // A watch has a gap where its connection was lost, and the count sees it.
     let gaps = value(&figures, lossless::BACK, Subject::Bridge, lossless::GAPS);
     assert_eq!(gaps, 1.0, "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_leaf_of_a_registry_is_an_event_where_services_are_measured() {
+    real_servers!("the benchmark of services");
+    let (figures, table) = figures(&[Scenario::Services]).await;
+    let of = |subject, measure| value(&figures, services::NAME, subject, measure);
+    for subject in [Subject::Bridge, Subject::BridgeServices] {
+        assert_eq!(of(subject, sustained::WRONG), 0.0, "{subject}: {table}");
+        assert!(of(subject, sustained::CPU_DELIVERED) > 0.0, "{subject}: {table}");
+    }
+    let records = |subject| value(&figures, services::REGISTRY, subject, idle::JOURNALLED);
+    let events = records(Subject::BridgeServices) - records(Subject::Bridge);
+    assert!(events >= 500.0, "{events}: {table}");
 }

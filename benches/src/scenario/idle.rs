@@ -14,6 +14,8 @@ use crate::{machine, tree};
 pub const NAME: &str = "idle, 100,000 znodes watched";
 /// Processor time of the subject.
 pub const CPU: &str = "CPU of the subject, % of one core";
+/// Records in the journal of the bridge, events among them.
+pub const JOURNALLED: &str = "records in the journal";
 /// Memory of the subject at the end.
 pub const MEMORY: &str = "memory, MB";
 
@@ -46,7 +48,7 @@ pub(super) async fn round(stage: &Stage, settings: &Settings, subject: Subject) 
     let before = stage.costs(Some(&running))?;
     tokio::time::sleep(settings.sizes.idle).await;
     let spent = stage.costs(Some(&running))?.since(&before);
-    let measures = Measures::from([
+    let mut measures = Measures::from([
         (
             CPU,
             100.0 * spent.subject.as_secs_f64() / spent.time.as_secs_f64(),
@@ -54,6 +56,13 @@ pub(super) async fn round(stage: &Stage, settings: &Settings, subject: Subject) 
         (MEMORY, megabytes(machine::resident_memory(running.id())?)),
         (OTHERS, spent.others_percent()),
     ]);
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    measures.extend(
+        running
+            .journalled()
+            .await?
+            .map(|records| (JOURNALLED, records as f64)),
+    );
     running.end().await?;
     topic.remove().await?;
     Ok(measures)

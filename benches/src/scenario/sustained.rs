@@ -36,6 +36,10 @@ pub const AGE_P50: &str = "age of a value: p50, ms";
 pub const AGE_P99: &str = "age of a value: p99, ms";
 /// Processor time of the subject.
 pub const CPU: &str = "CPU of the subject, µs a change";
+/// The same for each version that is delivered: subjects that lag deliver fewer of the overwritten ones.
+pub const CPU_DELIVERED: &str = "CPU of the subject, µs a delivered version";
+/// Records that the bridge appends to its journal, events among them.
+pub const JOURNALLED: &str = "records in the journal for each write";
 /// Processor time of the server.
 pub const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, µs a change";
 /// Processor time of the broker.
@@ -122,13 +126,14 @@ pub(super) async fn attach(
 
 async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[String]) -> Result<Measures> {
     let topic = stage.topic().await?;
-    let running = attach(stage, settings, subject, &topic).await?;
+    let mut running = attach(stage, settings, subject, &topic).await?;
     let warmed = match &running {
         Some(running) if subject != Subject::Watcher => {
             warm_up(stage, settings, &topic, running, paths).await?
         }
         _ => TopicEnd::default(),
     };
+    let journalled = journalled(running.as_mut()).await?;
     let before = stage.costs(running.as_ref())?;
     let (writes, bytes) = (settings.sizes.sustained_writes, settings.sizes.value_bytes);
     let written = flat_out(stage.server(), paths.to_vec(), writes, bytes).await?;
@@ -149,12 +154,21 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[St
     let spent = after.since(&before);
     measures.insert(ZOOKEEPER_CPU, for_each(spent.zookeeper, writes));
     measures.insert(OTHERS, spent.others_percent());
-    if let Some(running) = running {
+    if let Some(mut running) = running {
+        if let (Some(before), Some(after)) = (journalled, running.journalled().await?) {
+            measures.insert(
+                JOURNALLED,
+                percent(usize::try_from(after - before)?, writes) / 100.0,
+            );
+        }
         measures.insert(CPU, for_each(spent.subject, writes));
         measures.insert(MEMORY, megabytes(machine::peak_memory(running.id())?));
         if running.subject() != Subject::Watcher {
             measures.insert(KAFKA_CPU, for_each(spent.kafka, writes));
-            judge(stage, &topic, &warmed, writes, &mut measures).await?;
+            let delivered = judge(stage, &topic, &warmed, writes, &mut measures).await?;
+            if delivered > 0 {
+                measures.insert(CPU_DELIVERED, for_each(spent.subject, delivered));
+            }
         }
         running.end().await?;
     }
@@ -210,14 +224,22 @@ pub(super) fn behind(rest: Rest, written: Written) -> f64 {
     rest.at.saturating_duration_since(written.ended).as_secs_f64() * 1_000.0
 }
 
-/// Reads the topic and counts the writes in it, and their ages.
+/// The number of records in the journal of a subject, if it has one.
+async fn journalled(running: Option<&mut Running>) -> Result<Option<u64>> {
+    match running {
+        Some(running) => running.journalled().await,
+        None => Ok(None),
+    }
+}
+
+/// Reads the topic and counts the writes in it, and their ages. Returns the number of delivered versions.
 async fn judge(
     stage: &Stage,
     topic: &Topic,
     warmed: &TopicEnd,
     writes: usize,
     measures: &mut Measures,
-) -> Result<()> {
+) -> Result<usize> {
     let records = topic.read().await?;
     let (delivered, declared) = versions(&records, warmed);
     let ages = ages(&records, warmed);
@@ -230,7 +252,7 @@ async fn judge(
     measures.insert(SILENT, percent(writes.saturating_sub(accounted), writes));
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     measures.insert(WRONG, wrong(stage, &records).await? as f64);
-    Ok(())
+    Ok(delivered)
 }
 
 /// The state in the last message of each path; `None` for a delete.

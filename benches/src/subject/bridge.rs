@@ -81,7 +81,7 @@ fn sections(subject: Subject) -> String {
     }
     let section = |path: &str| {
         format!(
-            "[[source.service]]\nformat = \"generic\"\npath = \"{path}\"\ndecode = \"text\"\nversion = \"/text\"\n\
+            "[[source.service]]\nformat = \"generic\"\npath = \"{path}\"\ndecode = \"query\"\nversion = \"/version\"\n\
              identity = \"{{instance}}\"\n"
         )
     };

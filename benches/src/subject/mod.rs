@@ -187,6 +187,29 @@ impl Running {
         }
     }
 
+    /// The number of records in its journal; `None` of a subject without one.
+    ///
+    /// # Errors
+    ///
+    /// If it does not answer.
+    pub async fn journalled(&mut self) -> Result<Option<u64>> {
+        match self.subject {
+            Subject::Bridge
+            | Subject::BridgeUnsynced
+            | Subject::BridgeObserver
+            | Subject::BridgeTxnlog
+            | Subject::BridgeServices => {
+                let held = held(&mut self.child)
+                    .await?
+                    .context("the bridge does not answer")?;
+                Ok(Some(held.tail))
+            }
+            Subject::None | Subject::Watcher | Subject::Walk | Subject::Pipeline | Subject::Curator => {
+                Ok(None)
+            }
+        }
+    }
+
     /// The kind of subject.
     pub fn subject(&self) -> Subject {
         self.subject
