@@ -122,6 +122,9 @@ enum Replay {
 enum Trust {
     /// It is: a digest has agreed, or the tree is the one of a new server.
     Proved,
+    /// The first one decides: a log that begins with epoch 1 is that of a new ensemble, or of a server that was alone before
+    /// and has purged the logs of that time.
+    Begin,
     /// It is, once a transaction after this one was replayed over a snapshot: the snapshot has nothing beyond that.
     After(i64),
     /// It is not until one has agreed: nothing shows up to where the snapshot can have transactions.
@@ -313,16 +316,19 @@ impl FolderCheck {
         self.apply(transaction, name);
     }
 
-    /// The state before the first transaction of all logs.
+    /// The state before the first transaction of all logs. A new standalone server begins with epoch 0, and a new ensemble
+    /// with epoch 1.
     fn begin(&mut self, zxid: i64) {
-        let is_first_ever = counter(zxid) == 1 && epoch(zxid) <= 1;
-        self.replay = match is_first_ever {
-            true => Replay::At {
-                tree: Box::new(Tree::of_new_server()),
-                trust: Trust::Proved,
-            },
-            false => self.base(zxid),
+        let trust = match (epoch(zxid), counter(zxid)) {
+            (0, 1) => Trust::Proved,
+            (1, 1) => Trust::Begin,
+            _ => {
+                self.replay = self.base(zxid);
+                return;
+            }
         };
+        let tree = Box::new(Tree::of_new_server());
+        self.replay = Replay::At { tree, trust };
     }
 
     /// The first snapshot from which the transactions from this one on can be applied.
@@ -363,6 +369,10 @@ impl FolderCheck {
         let is_fault = match *trust {
             Trust::Proved => true,
             Trust::After(zxid) => transaction.zxid > zxid,
+            Trust::Begin => {
+                self.replay = self.base(transaction.zxid);
+                return self.apply(transaction, name);
+            }
             Trust::Open => false,
         };
         if is_fault {
@@ -396,7 +406,7 @@ mod tests {
                 data: None,
                 acl: vec![testing::anyone()],
                 lifetime: Lifetime::Persistent,
-                parent_cversion: i32::try_from(zxid).unwrap(),
+                parent_cversion: begin.get("/").unwrap().stat.cversion + 1,
             };
             let mut transaction = testing::transaction(zxid, operation, None);
             begin.apply(&transaction);
@@ -481,6 +491,53 @@ mod tests {
             (before.digests, before.warnings.len(), before.errors.len()),
             (3, 0, 0)
         );
+    }
+
+    #[test]
+    fn logs_from_epoch_1_on_begin_with_an_empty_tree_only_where_the_first_digest_shows_it() {
+        const EPOCH: i64 = 1 << 32;
+        let session = || testing::transaction(EPOCH + 1, Operation::CreateSession { timeout: 1 }, None);
+        // The log of epoch 1, and a snapshot after its second transaction.
+        let check = |before: std::ops::RangeInclusive<i64>, spoiled: Option<usize>, with_snapshot: bool| {
+            let mut tree = Tree::of_new_server();
+            history(&mut tree, before);
+            let mut log = vec![session()];
+            tree.apply(&log[0]);
+            log.extend(history(&mut tree, EPOCH + 2..=EPOCH + 2));
+            let at_2 = (tree.clone(), digest_of(&tree));
+            log.extend(history(&mut tree, EPOCH + 3..=EPOCH + 5));
+            if let Some(digest) = spoiled.and_then(|at| log[at].digest.as_mut()) {
+                digest.value ^= 1;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let name = format!("log.{:x}", EPOCH + 1);
+            std::fs::write(folder.path().join(name), testing::log_file(&log)).unwrap();
+            if with_snapshot {
+                let old = OLD.map(str::to_owned).into_iter();
+                let paths: Vec<String> = old.chain([format!("/ë{}", EPOCH + 2)]).collect();
+                let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+                let body = testing::snapshot_body(&[], &[], &znodes(&paths, &at_2.0));
+                let snapshot = testing::snapshot_file(&body, Trailer::Both(EPOCH + 2, at_2.1));
+                let name = format!("snapshot.{:x}", EPOCH + 2);
+                std::fs::write(folder.path().join(name), snapshot).unwrap();
+            }
+            let report = of_folder(&LogFolder::new(folder.path())).unwrap();
+            assert!(report.warnings.is_empty(), "{report:?}");
+            (report.digests, report.errors.len())
+        };
+        #[allow(
+            clippy::reversed_empty_ranges,
+            reason = "a new ensemble has no history before it"
+        )]
+        let none = 1..=0;
+        // A new ensemble: all digests agree, and a wrong one after the first is damage.
+        assert_eq!(check(none.clone(), None, false), (4, 0));
+        assert_eq!(check(none, Some(3), false), (2, 1));
+        // A server that was alone before, without its logs of that time: nothing is damaged, and a snapshot begins the
+        // comparison.
+        assert_eq!(check(1..=5, None, false), (0, 0));
+        assert_eq!(check(1..=5, None, true), (4, 0));
+        assert_eq!(check(1..=5, Some(3), true), (2, 1));
     }
 
     #[test]
