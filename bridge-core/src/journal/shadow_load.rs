@@ -24,12 +24,12 @@ const CRC_BYTES: usize = 4;
 const ROW_BYTES: usize = KEY_BYTES + CRC_BYTES + RAW_STAT_BYTES;
 
 /// A row as it is stored: the key first, so that the order of the bytes is that of the keys.
-type Row = [u8; ROW_BYTES];
+type SortedBytes = [u8; ROW_BYTES];
 
 /// The rows of one first byte.
 #[derive(Debug, Default)]
 struct Bucket {
-    waiting: Vec<Row>,
+    waiting: Vec<SortedBytes>,
     /// The rows in the file: where they begin, and how many there are.
     written: Vec<(u64, usize)>,
 }
@@ -44,7 +44,7 @@ pub(super) struct ShadowLoad {
 
 /// A row that is inserted.
 pub(super) struct LoadedRow {
-    bytes: Row,
+    bytes: SortedBytes,
 }
 
 impl LoadedRow {

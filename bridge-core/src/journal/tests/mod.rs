@@ -27,5 +27,6 @@ mod stretches;
 mod subtrees;
 mod tail_cache;
 mod terms;
+mod uncaptured;
 mod wal;
 mod waypoints;

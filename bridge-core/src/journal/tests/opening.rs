@@ -16,8 +16,7 @@ use crate::journal::{
     BacklogChange, Journal, JournalError, JournalErrorKind, JournalOptions, JournalWriter, Log, Reader,
     SinkProgress, SinkState, Term, check_not_lost,
 };
-use crate::number::{Seq, SessionId, Zxid};
-use crate::path::ZnodePath;
+use crate::number::{Seq, Zxid};
 use crate::record::{Data, DataForm};
 
 /// A journal with a record, closed.
@@ -521,42 +520,6 @@ fn a_journal_of_the_fifth_format_has_no_digests_and_those_of_later_values_are_ke
     let kept = records.last().unwrap().after.as_ref().unwrap().data.as_ref();
     assert_eq!(kept, Some(&long));
     assert!(long.digest.is_some());
-}
-
-#[test]
-fn a_journal_of_the_tenth_format_lacks_ephemeral_znodes_that_are_not_captured_until_a_snapshot_brings_them() {
-    let scratch = filled();
-    let (path, session) = (ZnodePath::parse("/out").unwrap(), SessionId(u64::MAX));
-    let mut journal = scratch.open();
-    journal.clear_uncaptured().unwrap();
-    journal.commit().unwrap();
-    assert_eq!(journal.uncaptured_of(session).unwrap(), Some(Vec::new()));
-    drop(journal);
-    take_back_to(&scratch, 10);
-    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
-
-    let mut journal = scratch.open();
-    journal.set_uncaptured(&path, Some(session)).unwrap();
-    assert_eq!(journal.uncaptured_of(session).unwrap(), None);
-    journal.clear_uncaptured().unwrap();
-    assert_eq!(journal.uncaptured_of(session).unwrap(), Some(Vec::new()));
-    journal.set_uncaptured(&path, Some(session)).unwrap();
-    journal.commit().unwrap();
-    drop(journal);
-    let mut journal = scratch.open();
-    let one = Some(vec![path.clone()]);
-    assert_eq!(journal.uncaptured_of(session).unwrap(), one);
-    assert_eq!(journal.uncaptured_of(SessionId(1)).unwrap(), Some(Vec::new()));
-    // Another one has the path now.
-    journal.set_uncaptured(&path, Some(SessionId(1))).unwrap();
-    assert_eq!(journal.uncaptured_of(session).unwrap(), Some(Vec::new()));
-    journal.set_uncaptured(&path, None).unwrap();
-    assert_eq!(journal.uncaptured_of(SessionId(1)).unwrap(), Some(Vec::new()));
-    journal.rollback().unwrap();
-    assert_eq!(journal.uncaptured_of(session).unwrap(), one);
-    // Without a position nothing is known.
-    journal.set_position(None).unwrap();
-    assert_eq!(journal.uncaptured_of(session).unwrap(), None);
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! The ephemeral znodes that are not captured, in the file.
+
+use super::opening::take_back_to;
+use super::scratch::*;
+use crate::image_txn::ImageTxn;
+use crate::journal::JournalWriter;
+use crate::number::SessionId;
+use crate::path::ZnodePath;
+
+#[test]
+fn a_journal_of_the_tenth_format_lacks_ephemeral_znodes_that_are_not_captured_until_a_snapshot_brings_them() {
+    let scratch = Scratch::new();
+    append_all(&mut scratch.open(), [created("/a", 5, "x")]);
+    let (path, session) = (ZnodePath::parse("/out").unwrap(), SessionId(u64::MAX));
+    let mut journal = scratch.open();
+    journal.clear_uncaptured().unwrap();
+    journal.commit().unwrap();
+    assert_eq!(journal.uncaptured_of(session).unwrap(), Some(Vec::new()));
+    drop(journal);
+    take_back_to(&scratch, 10);
+    assert_eq!(scratch.reader().inspect(|_| {}).unwrap().findings, []);
+
+    let mut journal = scratch.open();
+    journal.set_uncaptured(&path, Some(session)).unwrap();
+    assert_eq!(journal.uncaptured_of(session).unwrap(), None);
+    journal.clear_uncaptured().unwrap();
+    assert_eq!(journal.uncaptured_of(session).unwrap(), Some(Vec::new()));
+    journal.set_uncaptured(&path, Some(session)).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    let mut journal = scratch.open();
+    let one = Some(vec![path.clone()]);
+    assert_eq!(journal.uncaptured_of(session).unwrap(), one);
+    assert_eq!(journal.uncaptured_of(SessionId(1)).unwrap(), Some(Vec::new()));
+    // Another one has the path now.
+    journal.set_uncaptured(&path, Some(SessionId(1))).unwrap();
+    assert_eq!(journal.uncaptured_of(session).unwrap(), Some(Vec::new()));
+    journal.set_uncaptured(&path, None).unwrap();
+    assert_eq!(journal.uncaptured_of(SessionId(1)).unwrap(), Some(Vec::new()));
+    journal.rollback().unwrap();
+    assert_eq!(journal.uncaptured_of(session).unwrap(), one);
+    // Without a position nothing is known.
+    journal.set_position(None).unwrap();
+    assert_eq!(journal.uncaptured_of(session).unwrap(), None);
+}
