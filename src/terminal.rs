@@ -87,7 +87,12 @@ pub fn broken(text: &str, width: usize) -> Vec<String> {
 
 /// Writes a line to standard error. Where nobody can read it any more, it is dropped: `eprintln!` would panic.
 pub fn notice(text: impl fmt::Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    unended_notice(format_args!("{text}\n"));
+}
+
+/// The same without a line feed at its end.
+pub fn unended_notice(text: impl fmt::Display) {
+    let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
 /// A message for standard error, wrapped between words and escaped on a terminal.

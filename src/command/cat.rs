@@ -54,7 +54,7 @@ pub fn run(args: &CatArgs) -> Result<(), Failure> {
             Some(data) => write_data(data)?,
             None => {}
         }
-        eprint!("{}", text::doubts(then));
+        crate::terminal::unended_notice(text::doubts(then));
     }
     match then.certain && then.exists == Some(true) {
         true => Ok(()),

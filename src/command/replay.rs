@@ -450,9 +450,9 @@ fn show_progress(sink: &str, delivered: u64, all: Range, left: Range) {
         return;
     }
     let (done, total) = (left.after.0 - all.after.0, all.until.0 - all.after.0);
-    eprint!(
+    crate::terminal::unended_notice(format_args!(
         "\r\u{1b}[Ksink '{sink}': {} delivered again, {} %",
         count(delivered, "record"),
         done * 100 / total.max(1)
-    );
+    ));
 }

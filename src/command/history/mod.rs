@@ -254,7 +254,7 @@ fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Resu
                 false => write_data(data)?,
             }
         }
-        eprint!("{}", text::doubts(value));
+        crate::terminal::unended_notice(text::doubts(value));
     }
     match value.certain {
         true => Ok(true),
