@@ -3,6 +3,7 @@
 
 mod compacting;
 mod journal_file;
+mod live;
 mod refusals;
 
 use std::sync::Arc;
