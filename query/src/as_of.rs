@@ -192,7 +192,8 @@ impl AsOfQuery {
 
     /// Whether other records may show the side of a record.
     pub(crate) fn needs_bounds(&self, record: &RecordTime) -> bool {
-        record.op == Op::Delete && self.side_at(record) == Side::Unclear
+        let is_open = record.op == Op::Delete && self.side_at(record) == Side::Unclear;
+        is_open && matches!(self.position, Position::Time(_))
     }
 
     /// Takes what other records show.

@@ -284,13 +284,11 @@ impl<'a> AtPosition<'a> {
 
     /// What the records near the position show of the times of deletes.
     fn bounds(&self, path: &ZnodePath) -> Result<DeleteBounds, QueryError> {
-        let is_outside_gaps = self.coverage()?.is_complete(path);
+        // The zxid of a delete that was found by comparing is a bound, and says nothing of the zxids of its gap.
         let Position::Time(at) = self.position else {
-            return Ok(DeleteBounds {
-                is_outside_gaps,
-                ..DeleteBounds::default()
-            });
+            return Ok(DeleteBounds::default());
         };
+        let is_outside_gaps = self.coverage()?.is_complete(path);
         let (before, after) = match self.dated.get() {
             Some(dated) => *dated,
             None => {
