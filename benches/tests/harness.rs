@@ -21,6 +21,8 @@ fn sizes() -> Sizes {
         warming_writes: 200,
         paced_rate: 100,
         paced_writes: 50,
+        viewed_rate: 500,
+        viewed_writes: 1_000,
         start_trees: vec![1_500],
         reconnect_tree: 1_500,
         missed_writes: 100,

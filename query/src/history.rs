@@ -17,6 +17,9 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::visibility::Access;
 
+/// The first and the last position of a range; `None`: without such an end.
+pub(crate) type PositionRange = (Option<Position>, Option<Position>);
+
 /// Records of one path read in one step. Each costs a look-up of its own and may bring two values.
 pub(crate) const STEP_VERSIONS: usize = 100;
 
@@ -107,7 +110,7 @@ impl JournalQuery {
     pub fn history_between(
         &self,
         path: &ZnodePath,
-        range: (Option<Position>, Option<Position>),
+        range: PositionRange,
         next: Option<Seq>,
         limit: usize,
     ) -> Result<Option<HistoryPage>, QueryError> {

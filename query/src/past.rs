@@ -19,7 +19,7 @@ use crate::as_of::{AsOfQuery, AsOfValue};
 use crate::certainty::Doubt;
 use crate::changes::{PAGE_BYTES_MAX, SCAN_MAX, bytes_of};
 use crate::error::QueryError;
-use crate::history::{STEP_VERSIONS, Version, just_before};
+use crate::history::{PositionRange, STEP_VERSIONS, Version, just_before};
 use crate::journal::JournalQuery;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 
@@ -206,10 +206,7 @@ impl JournalQuery {
 
     /// The part of a range that may be in the time before; `None` if there is none. The number of a record names a place in
     /// the journal, and the time before is before all of them.
-    fn range_of_past(
-        &self,
-        (from, to): (Option<Position>, Option<Position>),
-    ) -> Result<Option<(Option<Position>, Option<Position>)>, QueryError> {
+    fn range_of_past(&self, (from, to): PositionRange) -> Result<Option<PositionRange>, QueryError> {
         let to = match (from, to) {
             (Some(Position::Seq(_)), _) => return Ok(None),
             (_, Some(Position::Seq(seq))) => {
@@ -236,7 +233,7 @@ impl JournalQuery {
     pub fn past_versions(
         &self,
         path: &ZnodePath,
-        range: (Option<Position>, Option<Position>),
+        range: PositionRange,
         place: PastPlace,
         limit: usize,
     ) -> Result<Option<PastPage>, QueryError> {

@@ -99,11 +99,11 @@ async fn verify_source(
     let unreachable = |error: SourceError| Failure::new(Exit::Environment, error.to_string());
     let tree = opened.map_err(unreachable)?;
     if let Some(chroot) = tree.missing_chroot().await.map_err(unreachable)? {
-        eprintln!(
+        notice(format_args!(
             "{}: the chroot {} does not exist in ZooKeeper, so no znode below it does",
             source.name,
             bridge_console::text::escaped(&chroot)
-        );
+        ));
     }
     let mut rate_limit = RateLimit::new(args.rate);
     let mut sum = Comparison::default();

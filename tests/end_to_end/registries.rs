@@ -13,11 +13,10 @@ use crate::writer::Writer;
 
 /// The last event of this type.
 fn last(bridge: &Bridge, subject: &str, kind: &str) -> Value {
-    let events = lines(bridge, FILE).into_iter();
+    let mut events = lines(bridge, FILE).into_iter();
     let of = |event: &Value| event["service"] == subject && event["type"] == kind;
     events
-        .filter(of)
-        .last()
+        .rfind(of)
         .unwrap_or_else(|| panic!("no {kind} of {subject}"))
 }
 

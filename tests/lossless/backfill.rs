@@ -250,12 +250,12 @@ async fn the_history_from_before_a_journal_is_the_time_before_it_and_is_never_de
             &true.into()
         )
     );
-    check_list_of_past(&bridge, &log);
-    check_backup_of_past(&bridge, &log);
+    check_list_of_past(&bridge, &truth);
+    check_backup_of_past(&bridge, &truth);
 }
 
 /// The changes of before are a list of their own, and the list of the journal says so.
-fn check_list_of_past(bridge: &Bridge, log: &[Transaction]) {
+fn check_list_of_past(bridge: &Bridge, truth: &Truth) {
     let listed = json(bridge, &["changes", "--json", "-n", "1"]);
     assert!(listed["doubts"].to_string().contains("--past"), "{listed:#}");
     let past = json(
@@ -266,12 +266,12 @@ fn check_list_of_past(bridge: &Bridge, log: &[Transaction]) {
     let records = past["items"].as_array().unwrap().iter();
     let written = records.filter(|record| record["op"] == "create" || record["op"] == "update");
     let zxids = written.map(|record| number(record["zxid"].as_str().unwrap()).unwrap());
-    let expected = writes_of(log, "/app/a1").into_iter().map(|(zxid, _)| zxid);
+    let expected = writes_of(truth, "/app/a1").into_iter().map(|(zxid, _)| zxid);
     assert_eq!(zxids.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 /// A backup has the history, and brings it back.
-fn check_backup_of_past(bridge: &Bridge, log: &[Transaction]) {
+fn check_backup_of_past(bridge: &Bridge, truth: &Truth) {
     let copied = json(bridge, &["journal", "backup", "saved", "--json"]);
     let history = copied["backups"][0]["history"].as_str().unwrap();
     assert!(history.ends_with("saved/main.history"), "{copied:#}");
@@ -290,7 +290,7 @@ fn check_backup_of_past(bridge: &Bridge, log: &[Transaction]) {
     let restored = json(bridge, &restore);
     let history = restored["restored"][0]["history"].as_str().unwrap();
     assert!(history.ends_with("data/main.history"), "{restored:#}");
-    assert_eq!(printed(bridge, "/app/a1"), writes_of(log, "/app/a1"));
+    assert_eq!(printed(bridge, "/app/a1"), writes_of(truth, "/app/a1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

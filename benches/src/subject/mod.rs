@@ -198,7 +198,9 @@ impl Running {
             | Subject::BridgeUnsynced
             | Subject::BridgeObserver
             | Subject::BridgeTxnlog
-            | Subject::BridgeServices => {
+            | Subject::BridgeServices
+            | Subject::BridgeViewers
+            | Subject::BridgeStreams => {
                 let held = held(&mut self.child)
                     .await?
                     .context("the bridge does not answer")?;

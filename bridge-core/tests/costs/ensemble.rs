@@ -138,7 +138,7 @@ impl Ensemble {
                 }
                 SourceRequest::Reconnect { .. } => panic!("nothing is wrong with this connection"),
             },
-            PipelineEvent::Connected | PipelineEvent::Server(_) | PipelineEvent::Feed(_) => None,
+            PipelineEvent::Connected(_) | PipelineEvent::Server(_) | PipelineEvent::Feed(_) => None,
             other => panic!("nothing is wrong: {other:?}"),
         }
     }

@@ -244,13 +244,16 @@ fn the_rows_of_a_listing_do_not_show_where_the_kept_records_begin() {
     assert!(query.begins_at().unwrap() > Some(Zxid(45)));
 }
 
+/// Ops and zxids.
+type Changes = Vec<(Op, u64)>;
+
 /// The ops and zxids of all pages of a history: of the journal, and of the time before. The last page comes with them.
 fn pages(
     query: &JournalQuery,
     of: &str,
     range: (Option<Position>, Option<Position>),
     limit: usize,
-) -> Option<(Vec<(Op, u64)>, Vec<(Op, u64)>, HistoryAnswer)> {
+) -> Option<(Changes, Changes, HistoryAnswer)> {
     let of = path(of);
     let (mut items, mut past) = (Vec::new(), Vec::new());
     let mut next: Option<String> = None;

@@ -145,8 +145,8 @@ fn say_empty(args: &HistoryArgs, journal: &JournalQuery) -> Result<(), Failure> 
         return Ok(());
     };
     match journal.known_since(begin)? {
-        Some(doubt) => eprintln!("no version is known: {doubt}"),
-        None => eprintln!("no version in this range"),
+        Some(doubt) => notice(format_args!("no version is known: {doubt}")),
+        None => notice("no version in this range"),
     }
     Ok(())
 }

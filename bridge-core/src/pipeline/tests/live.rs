@@ -22,7 +22,11 @@ impl Bridge {
     fn connect(&mut self, now: i64) {
         let session = SessionFate::New;
         let connection = Connection(now.unsigned_abs());
-        let report = SourceEvent::Connected { connection, session };
+        let report = SourceEvent::Connected {
+            connection,
+            session,
+            server: None,
+        };
         self.0.report(report, Timestamp(now)).unwrap();
         self.answer(now);
         self.0.commit().unwrap();

@@ -55,6 +55,10 @@ pub struct TransactionPlan {
 
 impl TransactionPlan {
     /// The plan of a seed.
+    ///
+    /// # Panics
+    ///
+    /// Never: its glob is valid.
     pub fn new(seed: u64, habit: Option<TransactionHabit>) -> TransactionPlan {
         let mut random = StdRng::seed_from_u64(seed ^ 0x7472_616e);
         let roots: &[&str] = [&["/a", "/b"][..], &["/a"], &["/"], &["/a/1", "/b"]]
