@@ -2,7 +2,8 @@
 //!
 //! A subscriber has a position in the journal and at most one page in memory; it pulls, so one that does not read costs
 //! nothing more, and its connection is closed after a while. It holds nothing in the journal back: records that retention
-//! removed before it read them are named in `lost`. At the end of the journal all subscribers share [`TailPages`].
+//! removed before it read them are named in `lost`. At the end of the journal all subscribers share
+//! [`TailPages`](super::tail_pages::TailPages).
 //!
 //! | event | id | data |
 //! | --- | --- | --- |
