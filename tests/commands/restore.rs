@@ -119,7 +119,7 @@ async fn a_subtree_is_put_back_and_newer_znodes_go_with_prune_alone() {
     );
     let applied = stage.run(&["restore", "apply", "a.plan"]).await.ended(0);
     assert!(
-        applied.contains("4 done") && applied.contains("as the plan wants it"),
+        applied.contains("4 carried out") && applied.contains("as the plan wants it"),
         "{applied}"
     );
     let mut with_new = then.clone();

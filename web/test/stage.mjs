@@ -9,6 +9,7 @@ import { join } from "node:path";
 
 const BOUND_MS = 60_000;
 const POLL_MS = 100;
+const ATTEMPT_MS = 5_000;
 export const TOKEN = "token-of-the-browser-tests";
 export const NARROW_TOKEN = "token-that-sees-less";
 
@@ -57,7 +58,9 @@ export class ZooKeeper {
     const hello = Buffer.alloc(45);
     hello.writeInt32BE(30_000, 12);
     hello.writeInt32BE(16, 24);
-    await client.#send(hello);
+    // A server that still starts may take the connection and never answer.
+    const bound = setTimeout(() => client.close(), ATTEMPT_MS);
+    await client.#send(hello).finally(() => clearTimeout(bound));
     client.#ping = setInterval(() => client.#request(-2, 11, []).catch(() => {}), 8_000);
     return client;
   }
@@ -179,14 +182,14 @@ allow_private_addresses = true
 
   async startBridge() {
     this.bridge = this.#run(this.binary, ["run", "--config", join(this.folder, "zkbridge.toml")]);
-    await until("the bridge is live", async () => (await fetch(`http://127.0.0.1:${this.bridgePort}/readyz`)).ok);
+    await until("the bridge is live", async () => (await fetch(`http://127.0.0.1:${this.bridgePort}/readyz`, { signal: AbortSignal.timeout(ATTEMPT_MS) })).ok);
   }
 
   /** Waits until the journal has a record of this path. */
   recorded(path) {
     const url = `http://127.0.0.1:${this.bridgePort}/api/v1/sources/main/history?limit=1&path=${encodeURIComponent(path)}`;
     return until(`a record of ${path}`, async () => {
-      const answer = await fetch(url, { headers: { authorization: `Bearer ${TOKEN}` } });
+      const answer = await fetch(url, { headers: { authorization: `Bearer ${TOKEN}` }, signal: AbortSignal.timeout(ATTEMPT_MS) });
       return answer.ok && (await answer.json()).items.length > 0;
     });
   }
