@@ -276,8 +276,11 @@ async fn the_configuration_agrees_with_the_ports_and_volumes_around_it() {
     let port = container.ports.as_ref().unwrap()[0].container_port;
     assert_eq!(i32::from(listen.port()), port);
     assert_eq!(config.data_dir, Path::new(&mount(&container, "data")));
-    let file = container.args.as_ref().unwrap().last().unwrap();
-    assert!(Path::new(file).starts_with(mount(&container, "config")), "{file}");
+    let file = rendered.configuration_file();
+    assert!(
+        Path::new(&file).starts_with(mount(&container, "config")),
+        "{file}"
+    );
 }
 
 #[tokio::test]
@@ -294,10 +297,7 @@ async fn a_corrected_configuration_is_rolled_out_over_a_pod_that_never_became_re
     assert_eq!(service.spec.unwrap().publish_not_ready_addresses, Some(true));
     let container = rendered.container();
     let words = container.args.as_ref().unwrap();
-    assert_eq!(
-        words[..words.len() - 1],
-        ["run", "--reload-on-change", "--log-level", "debug", "--config"]
-    );
+    assert_eq!(*words, ["run", "--reload-on-change", "--log-level", "debug"]);
     let startup = container.startup_probe.as_ref();
     assert_eq!(page(startup), page(container.liveness_probe.as_ref()));
     assert!(startup.unwrap().failure_threshold >= Some(60), "{startup:?}");
@@ -478,8 +478,7 @@ async fn the_program_answers_the_probes_of_the_chart_without_a_token_and_metrics
         .replace("zookeeper:2181", "127.0.0.1:1")
         .replace("kafka:9092", "127.0.0.1:1");
     std::fs::write(&file, configuration).unwrap();
-    let mut words = container.args.clone().unwrap();
-    *words.last_mut().unwrap() = file.to_str().unwrap().to_owned();
+    let words = container.args.clone().unwrap();
     let token = container
         .env
         .as_ref()
@@ -488,7 +487,8 @@ async fn the_program_answers_the_probes_of_the_chart_without_a_token_and_metrics
         .find(|variable| variable.name == "ZKBRIDGE_HTTP_TOKEN");
     let token = token.expect("the chart gives the token").name.as_str();
 
-    let program = Program::start(&words, folder.path(), &[(token, TOKEN)]).await;
+    let variables = [(token, TOKEN), ("ZKBRIDGE_CONFIG", file.to_str().unwrap())];
+    let program = Program::start(&words, folder.path(), &variables).await;
 
     let live = page(container.liveness_probe.as_ref());
     let ready = page(container.readiness_probe.as_ref());

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
-use super::append::Drafts;
 use super::contract::{Log, LogEnd, RefusedBatch, SealedBatch, Term};
+use super::drafts::Drafts;
 use super::error::JournalError;
 use super::holes::Holes;
 use super::options::Durability;

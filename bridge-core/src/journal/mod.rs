@@ -14,6 +14,7 @@ mod compact;
 mod contract;
 mod cursors;
 mod derived;
+mod drafts;
 mod ended;
 mod error;
 mod facts;

@@ -7,8 +7,8 @@ use std::fs;
 
 use rusqlite::Connection;
 
-use super::append::Draft;
 use super::cursors;
+use super::drafts::Draft;
 use super::error::{JournalError, JournalErrorKind};
 use super::lock::beside;
 use super::options::WhenFull;

@@ -24,7 +24,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::append::Draft;
+use super::drafts::Draft;
 use super::hydrate::Named;
 use super::read::{Filling, ReadLimit};
 use super::row::Values;

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::append::{Context, Draft, draft_change, draft_control};
+use super::append::{Context, draft_change, draft_control};
 use super::contract::{JournalWriter, SealedBatch};
 use super::derived::Observation;
+use super::drafts::Draft;
 use super::error::{JournalError, JournalErrorKind};
 use super::folding::{Folded, Folding};
 use super::hydrate::Named;
