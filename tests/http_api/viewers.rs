@@ -199,6 +199,12 @@ async fn unread(bridge: &Bridge) -> TcpStream {
         "GET /api/v1/sources/main/stream?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
+    // It has its place before the next one asks. Nothing is taken out of the socket.
+    let mut head = [0; 12];
+    while timeout(BOUND, stream.peek(&mut head)).await.unwrap().unwrap() < head.len() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(head, *b"HTTP/1.1 200");
     stream
 }
 
