@@ -58,6 +58,22 @@ pub enum Subject {
     BridgeStreams,
 }
 
+impl Subject {
+    /// Whether it is the bridge, with any options.
+    pub(crate) fn is_bridge(self) -> bool {
+        match self {
+            Subject::Bridge
+            | Subject::BridgeUnsynced
+            | Subject::BridgeObserver
+            | Subject::BridgeTxnlog
+            | Subject::BridgeServices
+            | Subject::BridgeViewers
+            | Subject::BridgeStreams => true,
+            Subject::None | Subject::Watcher | Subject::Walk | Subject::Pipeline | Subject::Curator => false,
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
@@ -170,21 +186,11 @@ impl Running {
     ///
     /// If it ends, or is not ready in time.
     pub async fn ready(&mut self) -> Result<()> {
-        match self.subject {
-            Subject::Bridge
-            | Subject::BridgeUnsynced
-            | Subject::BridgeObserver
-            | Subject::BridgeTxnlog
-            | Subject::BridgeServices
-            | Subject::BridgeViewers
-            | Subject::BridgeStreams => bridge::at_rest(&mut self.child, START_BOUND).await,
-            _ => self
-                .child
-                .line(READY, START_BOUND)
-                .await
-                .map(drop)
-                .map_err(Into::into),
+        if self.subject.is_bridge() {
+            return bridge::at_rest(&mut self.child, START_BOUND).await;
         }
+        let ready = self.child.line(READY, START_BOUND).await;
+        ready.map(drop).map_err(Into::into)
     }
 
     /// The number of records in its journal; `None` of a subject without one.
@@ -193,23 +199,13 @@ impl Running {
     ///
     /// If it does not answer.
     pub async fn journalled(&mut self) -> Result<Option<u64>> {
-        match self.subject {
-            Subject::Bridge
-            | Subject::BridgeUnsynced
-            | Subject::BridgeObserver
-            | Subject::BridgeTxnlog
-            | Subject::BridgeServices
-            | Subject::BridgeViewers
-            | Subject::BridgeStreams => {
-                let held = held(&mut self.child)
-                    .await?
-                    .context("the bridge does not answer")?;
-                Ok(Some(held.tail))
-            }
-            Subject::None | Subject::Watcher | Subject::Walk | Subject::Pipeline | Subject::Curator => {
-                Ok(None)
-            }
+        if !self.subject.is_bridge() {
+            return Ok(None);
         }
+        let held = held(&mut self.child)
+            .await?
+            .context("the bridge does not answer")?;
+        Ok(Some(held.tail))
     }
 
     /// The kind of subject.
