@@ -142,7 +142,7 @@ pub(crate) struct DeleteBounds {
 
 impl DeleteBounds {
     /// The side of a delete that is unclear by its own zxid or time.
-    fn side_of(self, delete: &Record) -> Side {
+    fn side_of(self, delete: &RecordTime) -> Side {
         let Some(zxid) = delete.zxid else {
             return Side::Unclear;
         };
@@ -192,7 +192,7 @@ impl AsOfQuery {
 
     /// Whether other records may show the side of a record.
     pub(crate) fn needs_bounds(&self, record: &RecordTime) -> bool {
-        let is_open = record.op == Op::Delete && self.side_at(record) == Side::Unclear;
+        let is_open = record.op == Op::Delete && self.own_side_of(record) == Side::Unclear;
         is_open && matches!(self.position, Position::Time(_))
     }
 
@@ -318,14 +318,19 @@ impl AsOfQuery {
     }
 
     pub(crate) fn side_of(&self, record: &Record) -> Side {
-        match self.side_at(&RecordTime::from(record)) {
+        self.side_at(&RecordTime::from(record))
+    }
+
+    /// The side of a record of which only the time is read.
+    pub(crate) fn side_at(&self, record: &RecordTime) -> Side {
+        match self.own_side_of(record) {
             Side::Unclear if record.op == Op::Delete => self.bounds.side_of(record),
             side => side,
         }
     }
 
     /// The side of a record by its own zxid and time alone.
-    pub(crate) fn side_at(&self, record: &RecordTime) -> Side {
+    fn own_side_of(&self, record: &RecordTime) -> Side {
         match self.position {
             Position::Seq(seq) => side(record.seq <= seq, true),
             Position::Zxid(at) => match (record.zxid, record.zxid_kind) {

@@ -81,7 +81,10 @@ impl<'a> AtPosition<'a> {
             known.number.zip(known.last).filter(|_| !is_hidden)
         };
         let newest: Vec<_> = paths.iter().map(newest_of).collect();
-        let kept: Vec<_> = newest.iter().copied().flatten().collect();
+        let kept = paths.iter().zip(&newest);
+        let kept: Vec<_> = kept
+            .filter_map(|(known, newest)| Some((&known.path, (*newest)?)))
+            .collect();
         let mut searches = self.neighbours(&kept, part)?.into_iter();
         let mut values = Vec::with_capacity(paths.len());
         for (known, newest) in paths.iter().zip(newest) {
@@ -100,34 +103,43 @@ impl<'a> AtPosition<'a> {
     /// The records around the position, of the first ones of some paths.
     fn neighbours(
         &self,
-        newest: &[(PathNumber, Seq)],
+        paths: &[(&ZnodePath, (PathNumber, Seq))],
         part: ValuePart,
     ) -> Result<Vec<NeighbourSearch>, QueryError> {
-        if newest.is_empty() {
+        if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let query = AsOfQuery::new(self.position);
-        // Other records may show the side of a delete, which needs the whole walk.
-        let needs_walk = Cell::new(false);
-        let read = |newest: &[_], near| {
+        // Whether other records may show the side of a delete that was met.
+        let needs_bounds = Cell::new(false);
+        let read = |query: &AsOfQuery, newest: &[_], near| {
             let mut reader = self.journal.reader()?;
             let read = reader.neighbours(newest, near, part, |record| {
-                needs_walk.set(needs_walk.get() || query.needs_bounds(record));
+                needs_bounds.set(needs_bounds.get() || query.needs_bounds(record));
                 query.side_at(record)
             })?;
             Ok::<_, QueryError>(read)
         };
-        let mut searches = read(newest, self.near.get().copied())?;
-        let one_needs_walk = needs_walk.get();
-        for (search, newest) in searches.iter_mut().zip(newest) {
-            let newest = slice::from_ref(newest);
-            if *search == NeighbourSearch::Far || one_needs_walk {
-                needs_walk.set(false);
-                let again = read(newest, Some(self.near()?))?.into_iter().next();
-                *search = again
-                    .filter(|_| !needs_walk.get())
-                    .unwrap_or(NeighbourSearch::Open);
+        let query = AsOfQuery::new(self.position);
+        let newest: Vec<_> = paths.iter().map(|(_, newest)| *newest).collect();
+        let mut searches = read(&query, &newest, self.near.get().copied())?;
+        let one_needs_bounds = needs_bounds.get();
+        for (search, (path, newest)) in searches.iter_mut().zip(paths) {
+            if *search != NeighbourSearch::Far && !one_needs_bounds {
+                continue;
             }
+            let near = match *search {
+                NeighbourSearch::Far => Some(self.near()?),
+                _ => self.near.get().copied(),
+            };
+            let newest = slice::from_ref(newest);
+            needs_bounds.set(false);
+            let mut again = read(&query, newest, near)?;
+            if needs_bounds.get() {
+                let mut bounded = query.clone();
+                bounded.with_bounds(self.bounds(path)?);
+                again = read(&bounded, newest, near)?;
+            }
+            *search = again.into_iter().next().unwrap_or(NeighbourSearch::Open);
         }
         Ok(searches)
     }
@@ -178,10 +190,13 @@ impl<'a> AtPosition<'a> {
     fn value_between(&self, path: &ZnodePath, found: &Neighbours) -> Result<Option<AsOfValue>, QueryError> {
         let mut query = AsOfQuery::new(self.position);
         let reported = self.reported(path);
-        let records = found.next.iter().chain(&found.last);
-        let value = records
-            .into_iter()
-            .find_map(|record| query.take(record, reported));
+        let mut value = None;
+        for record in found.next.iter().chain(&found.last) {
+            if query.needs_bounds(&RecordTime::from(&**record)) {
+                query.with_bounds(self.bounds(path)?);
+            }
+            value = value.or_else(|| query.take(record, reported));
+        }
         match value {
             Some(value) => Ok(Some(self.ended(path, &query, value, found.compacted)?)),
             None => {
@@ -419,7 +434,7 @@ const NEAR: ReadLimit = ReadLimit {
 };
 
 /// The oldest record alone.
-const ONE_RECORD: ReadLimit = ReadLimit {
+pub(crate) const ONE_RECORD: ReadLimit = ReadLimit {
     records: 1,
     bytes: 1 << 20,
 };

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::PAGE_MAX;
+use crate::at_position::ONE_RECORD;
 use crate::certainty::Doubt;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -286,18 +287,14 @@ impl JournalQuery {
             Position::Zxid(at) => self.begins_at()?.is_none_or(|begin| at < begin),
             Position::Time(_) => self.cut(begin)?.seq < oldest,
         };
-        let first = ReadLimit {
-            records: 1,
-            bytes: 1 << 20,
-        };
-        let first = self.reader()?.read(Seq(oldest.0 - 1), first)?;
-        Ok(first
-            .first()
-            .filter(|_| is_before)
-            .map(|first| Doubt::KnownSince {
-                seq: first.seq,
-                at: first.time.captured,
-            }))
+        if !is_before {
+            return Ok(None);
+        }
+        let first = self.reader()?.read(Seq(oldest.0 - 1), ONE_RECORD)?;
+        Ok(first.first().map(|first| Doubt::KnownSince {
+            seq: first.seq,
+            at: first.time.captured,
+        }))
     }
 
     /// The doubt of an answer from a range whose first records retention has removed.

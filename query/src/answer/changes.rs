@@ -72,12 +72,12 @@ impl JournalQuery {
         }
         let next = page.next.map(|left| resolved.cursor(left, hash));
         let (from, to) = self.moments(&resolved, now)?;
-        let mut doubts = self.doubts_of_begin(&resolved)?;
-        if let Some(older) = self.older_history(resolved.from, resolved.left.after)? {
-            // There is more to know of the time before.
-            doubts.retain(|doubt| !matches!(doubt, Doubt::KnownSince { .. }));
-            doubts.push(older);
-        }
+        let older = self.older_history(resolved.from, resolved.left.after)?;
+        let known = self.known_since_begin(resolved.from, resolved.to)?;
+        // Where a file has the time before, there is more to know of it.
+        let known = known.filter(|known| older.is_none() || !matches!(known, Doubt::KnownSince { .. }));
+        let removed = self.removed(resolved.left)?;
+        let doubts = removed.into_iter().chain(known).chain(older).collect();
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,
@@ -113,13 +113,6 @@ impl JournalQuery {
                 until: until.seq,
             },
         })
-    }
-
-    /// The doubts of a list whose range begins before the kept records.
-    pub(crate) fn doubts_of_begin(&self, resolved: &ResolvedRange) -> Result<Vec<Doubt>, QueryError> {
-        let known = self.known_since_begin(resolved.from, resolved.to)?;
-        let removed = self.removed(resolved.left)?;
-        Ok(removed.into_iter().chain(known).collect())
     }
 
     /// The doubt of a range that begins before the kept records. One of everything begins with the first record.

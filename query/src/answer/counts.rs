@@ -100,8 +100,9 @@ impl JournalQuery {
             }
         };
         let (from, to) = self.moments(&resolved, now)?;
+        let known = self.known_since_begin(resolved.from, resolved.to)?;
         Ok(AnswerList {
-            doubts: self.doubts_of_begin(&resolved)?,
+            doubts: page.doubts.into_iter().chain(known).collect(),
             ..AnswerList::of(from, to, items, next)
         })
     }
@@ -125,6 +126,7 @@ impl JournalQuery {
             None => self.resolve(range.from, range.to)?,
         };
         let (from, to) = self.moments(&resolved, now)?;
+        let known = self.known_since_begin(resolved.from, resolved.to)?;
         let begin = match (resolved.from, &from) {
             (Some(Position::Time(time)), _) => Some(time),
             (_, Some(from)) => from.after.or(from.before).map(|place| place.captured),
@@ -157,7 +159,7 @@ impl JournalQuery {
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,
-            doubts: self.doubts_of_begin(&resolved)?,
+            doubts: page.doubts.into_iter().chain(known).collect(),
             ..AnswerList::of(from, to, items, next)
         })
     }

@@ -376,9 +376,8 @@ fn dead_names_of_a_queue_are_not_looked_at() {
                 (names, unknown),
                 (expected.iter().map(String::as_str).collect(), 0)
             );
-            // The time of a delete is not known, and the next ones are near.
-            let is_certain = matches!(position, Position::Zxid(_));
-            assert!(items.iter().all(|item| item.certain == is_certain), "{items:?}");
+            // The creates around a delete show when it was.
+            assert!(items.iter().all(|item| item.certain), "{items:?}");
             // Those of two stretches, at most.
             assert!(looked < 600, "{looked} names at {position:?}");
         }
