@@ -15,7 +15,8 @@ const MASKS: &[(&str, &str)] = &[
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
     (r"\(\d+ (ms|s|min)( \d+ \w+)? ago\)", "(AGO)"),
     (r"\d+(\.\d+)? (B|KiB|MiB|GiB)\b", "SIZE"),
-    (r"\d+(\.\d+)? ms\b", "SPAN"),
+    // The length of a gap, in whatever unit it is printed: a busy machine takes longer than a second.
+    (r"(?m)(TIME – TIME  )\d+ (ms|s|min)( \d+ \w+)?$", "${1}SPAN"),
     (r"127\.0\.0\.1:\d+", "ADDRESS"),
     (
         r#""(used_bytes|file_bytes|bytes_before|bytes_after|ctime|mtime)": ?\d+"#,
