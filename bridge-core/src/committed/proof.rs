@@ -273,7 +273,7 @@ impl TreeProof<'_> {
             TxnContent::CloseSession { paths } => {
                 for path in paths.iter().flatten() {
                     let is_held = is_covered(path) && self.held.has(path);
-                    if !is_held || self.node(path, image)?.is_some() {
+                    if !is_held || self.node(&ShadowKey::of(path), image)?.is_some() {
                         self.delete(txn, path, image)?;
                     }
                 }
@@ -391,19 +391,21 @@ impl TreeProof<'_> {
         image: &mut dyn ImageTxn,
         change: impl FnOnce(&mut ShadowNode),
     ) -> Result<(), NetFault> {
-        if !self.held.has(path) {
-            self.is_whole = false;
+        if !self.holds(path) {
             return Ok(());
         }
-        let Some(mut node) = self.node(path, image)? else {
+        let key = ShadowKey::of(path);
+        let Some(before) = self.node(&key, image)? else {
             return Err(NetFault::Contradiction(format!(
                 "transaction {} changes {}, which does not exist by the digest of the tree",
                 txn.zxid,
                 path.brief()
             )));
         };
-        change(&mut node);
-        self.put(path, Some(node), image)
+        let mut after = before;
+        change(&mut after);
+        self.replace(key, Some(before), Some(after));
+        Ok(())
     }
 
     fn put(
@@ -412,23 +414,32 @@ impl TreeProof<'_> {
         node: Option<ShadowNode>,
         image: &mut dyn ImageTxn,
     ) -> Result<(), NetFault> {
-        if !self.held.has(path) {
-            self.is_whole = false;
-            return Ok(());
+        let key = ShadowKey::of(path);
+        if self.holds(path) {
+            let before = self.node(&key, image)?;
+            self.replace(key, before, node);
         }
-        self.is_ascii &= path.is_ascii();
-        let term = |node: Option<ShadowNode>| node.map_or(0, |node| node.term());
-        let before = self.node(path, image)?;
-        self.change = self.change.wrapping_sub(term(before)).wrapping_add(term(node));
-        self.touched.insert(ShadowKey::of(path), node);
         Ok(())
     }
 
-    fn node(&mut self, path: &ZnodePath, image: &mut dyn ImageTxn) -> Result<Option<ShadowNode>, NetFault> {
-        let key = ShadowKey::of(path);
-        match self.touched.get(&key) {
+    /// Whether the part of a znode that the present transaction touches is kept.
+    fn holds(&mut self, path: &ZnodePath) -> bool {
+        let is_held = self.held.has(path);
+        self.is_whole &= is_held;
+        self.is_ascii &= !is_held || path.is_ascii();
+        is_held
+    }
+
+    fn replace(&mut self, key: ShadowKey, before: Option<ShadowNode>, after: Option<ShadowNode>) {
+        let term = |node: Option<ShadowNode>| node.map_or(0, |node| node.term());
+        self.change = self.change.wrapping_sub(term(before)).wrapping_add(term(after));
+        self.touched.insert(key, after);
+    }
+
+    fn node(&self, key: &ShadowKey, image: &mut dyn ImageTxn) -> Result<Option<ShadowNode>, NetFault> {
+        match self.touched.get(key) {
             Some(node) => Ok(*node),
-            None => Ok(image.shadow(&key)?),
+            None => Ok(image.shadow(key)?),
         }
     }
 }

@@ -4,157 +4,25 @@
 //! derivation nothing is read, written or allocated for it. Rows and events become durable with the changes: a rollback
 //! takes them along, and the derivation begins again from the rows.
 
-use std::path::Path;
-
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::append::draft_event;
-use super::error::{JournalError, JournalErrorKind};
+use super::derived_rows::DerivedTxn;
+use super::error::JournalError;
 use super::image::{Life, Place};
-use super::read::Reader;
 use super::row::data_of_value;
 use super::schema::SLASH;
 use super::writer::{Journal, TxnState};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
-use crate::derive::{
-    Derivation, DerivationMark, DerivedEvent, DerivedRow, DerivedState, InstanceCount, ObservedChange,
-};
+use crate::derive::{Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange};
 use crate::journal::JournalWriter;
 use crate::number::{SessionId, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Data, Fidelity, Identity, Op, Timestamp, TxnKind};
 
-const GET: &str = "SELECT row FROM derived WHERE key = ?1";
-const PUT: &str = "REPLACE INTO derived(key, row) VALUES (?1, ?2)";
-const REMOVE: &str = "DELETE FROM derived WHERE key = ?1";
-const FROM: &str = "SELECT key, row FROM derived WHERE key >= ?1 ORDER BY key LIMIT ?2";
-const AFTER: &str = "SELECT key, row FROM derived WHERE key > ?1 ORDER BY key LIMIT ?2";
-
-/// More than the header of a row takes. Its content is counted twice: a page that splits leaves two half empty ones.
-const ROW_BYTES: u64 = 32;
-
 /// Znodes that one look at the image takes.
 const PAGE: usize = 256;
-
-/// The rows of a derivation in the open transaction.
-struct DerivedRows<'a> {
-    connection: &'a Connection,
-    file: &'a Path,
-    /// Bytes that the journal has grown by, or more.
-    grown: u64,
-}
-
-impl DerivedRows<'_> {
-    fn fault(&self, doing: &str, error: rusqlite::Error) -> JournalError {
-        JournalError::of_sqlite(self.file, doing, error)
-    }
-}
-
-impl DerivedState for DerivedRows<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        let found = self.connection.prepare_cached(GET).and_then(|mut statement| {
-            let row = statement.query_row([key], |row| row.get(0));
-            row.optional()
-        });
-        found.map_err(|error| self.fault("reading the state of services", error))
-    }
-
-    fn put(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<(), JournalError> {
-        let bytes = key.len() + row.map_or(0, <[u8]>::len);
-        self.grown += ROW_BYTES + 2 * bytes as u64;
-        let written = match row {
-            Some(row) => self
-                .connection
-                .prepare_cached(PUT)
-                .and_then(|mut statement| statement.execute((key, row))),
-            None => self
-                .connection
-                .prepare_cached(REMOVE)
-                .and_then(|mut statement| statement.execute([key])),
-        };
-        written
-            .map(drop)
-            .map_err(|error| self.fault("writing the state of services", error))
-    }
-
-    fn scan(
-        &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<DerivedRow>, JournalError> {
-        let (sql, from) = match after {
-            Some(after) => (AFTER, after),
-            None => (FROM, prefix),
-        };
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let found = self.connection.prepare_cached(sql).and_then(|mut statement| {
-            let mut rows = statement.query((from, limit))?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                let key: Vec<u8> = row.get(0)?;
-                if !key.starts_with(prefix) {
-                    break;
-                }
-                found.push((key, row.get(1)?));
-            }
-            Ok(found)
-        });
-        found.map_err(|error| self.fault("reading the state of services", error))
-    }
-}
-
-impl Reader {
-    /// The rows of the derivation, to be read.
-    pub fn derived(&mut self) -> DerivedReader<'_> {
-        DerivedReader(self)
-    }
-}
-
-/// The rows of a derivation, on a connection that only reads. Each call is a transaction of its own.
-pub struct DerivedReader<'a>(&'a mut Reader);
-
-impl DerivedReader<'_> {
-    fn read<T>(
-        &mut self,
-        step: impl FnOnce(&mut DerivedRows<'_>) -> Result<T, JournalError>,
-    ) -> Result<T, JournalError> {
-        let file = self.0.file().to_owned();
-        self.0.within("reading the state of services", |connection| {
-            let mut rows = DerivedRows {
-                connection,
-                file: &file,
-                grown: 0,
-            };
-            Ok(step(&mut rows))
-        })?
-    }
-}
-
-impl DerivedState for DerivedReader<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        self.read(|rows| rows.get(key))
-    }
-
-    fn put(&mut self, _: &[u8], _: Option<&[u8]>) -> Result<(), JournalError> {
-        let message = "a reader was asked to change the state of services, which only the bridge may do";
-        Err(JournalError::new(
-            JournalErrorKind::Storage,
-            self.0.file(),
-            message,
-        ))
-    }
-
-    fn scan(
-        &mut self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<DerivedRow>, JournalError> {
-        self.read(|rows| rows.scan(prefix, after, limit))
-    }
-}
 
 /// A change that was appended, for the derivation.
 pub(super) struct Observation {
@@ -291,6 +159,7 @@ impl Journal {
             })?;
             if has_rows {
                 self.write("removing the state of services", |journal| {
+                    journal.derived_rows.forget();
                     journal.connection.execute("DELETE FROM derived", []).map(drop)
                 })?;
                 JournalWriter::commit(self)?;
@@ -325,14 +194,9 @@ impl Journal {
         let Some(mut derivation) = self.derivation.take() else {
             return Ok(T::default());
         };
-        let mut rows = DerivedRows {
-            connection: &self.connection,
-            file: &self.file,
-            grown: 0,
-        };
+        let mut rows = DerivedTxn::new(&mut self.derived_rows, &self.connection, &self.file);
         let called = call(&mut *derivation, &mut rows);
-        let grown = rows.grown;
-        self.room.grew_by(grown);
+        self.room.grew_by(rows.grown());
         self.derivation = Some(derivation);
         if called.is_err() && self.state == TxnState::Open {
             self.state = TxnState::Failed;

@@ -15,6 +15,7 @@ use super::paths::{Entered, Paths};
 use super::position;
 use super::progress::{self, Roots};
 use super::shadow_load::ShadowLoad;
+use super::shadows::Shadows;
 use super::writer::Journal;
 use crate::append::{Append, NodeFacts, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
@@ -32,6 +33,7 @@ pub(super) struct Image {
     pub(super) paths: Paths,
     pub(super) roots: Roots,
     pub(super) facts: FactsTable,
+    pub(super) shadows: Shadows,
     /// The last record that it has applied, with the open transaction.
     pub(super) applied: Seq,
 }
@@ -42,6 +44,7 @@ impl Image {
             paths: Paths::load(connection)?,
             roots: Roots::default(),
             facts: FactsTable::default(),
+            shadows: Shadows::default(),
             applied: Seq(progress::number(connection, APPLIED)?),
         })
     }
@@ -271,13 +274,16 @@ impl ImageTxn for Journal {
             None => position.copied(),
         };
         self.write_beside("storing the position in the history", |journal| {
+            if position.is_none() {
+                journal.image.shadows.clear(&journal.connection)?;
+            }
             position::store(&journal.connection, position.as_ref())
         })
     }
 
     fn shadow(&mut self, key: &ShadowKey) -> Result<Option<ShadowNode>, JournalError> {
         self.read_beside("reading the digest of a znode", |journal| {
-            position::shadow(&journal.connection, key)
+            journal.image.shadows.find(&journal.connection, key)
         })
     }
 
@@ -286,14 +292,14 @@ impl ImageTxn for Journal {
             self.check_keeps_checksums()?;
         }
         self.write_beside("storing the digest of a znode", |journal| {
-            position::set_shadow(&journal.connection, key, node)
+            journal.image.shadows.store(&journal.connection, key, node)
         })
     }
 
     fn clear_shadow(&mut self) -> Result<(), JournalError> {
         self.shadow_load = None;
         self.write_beside("removing the digests of znodes", |journal| {
-            journal.connection.execute("DELETE FROM shadow", []).map(drop)
+            journal.image.shadows.clear(&journal.connection)
         })
     }
 
@@ -321,6 +327,8 @@ impl ImageTxn for Journal {
             return Ok(());
         };
         self.write_beside("storing the digests of all znodes", |journal| {
+            journal.image.shadows.write(&journal.connection)?;
+            journal.image.shadows.forget();
             let mut insert = journal
                 .connection
                 .prepare_cached("REPLACE INTO shadow(path, crc, stat) VALUES (?1, ?2, ?3)")?;

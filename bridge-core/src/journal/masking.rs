@@ -61,6 +61,8 @@ impl Journal {
             forget_proof(connection)?;
             mask_file(connection, cluster, &masking)
         })?;
+        self.image.shadows.forget();
+        self.derived_rows.forget();
         if self.write_anew()? {
             self.write_masks(|connection, _| store_masks(connection, wanted))?;
         } else {

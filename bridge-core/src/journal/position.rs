@@ -4,9 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::committed::{
-    HistoryPosition, RAW_STAT_BYTES, ShadowKey, ShadowNode, decode_raw_stat, encode_raw_stat,
-};
+use crate::committed::HistoryPosition;
 use crate::number::{SessionId, Zxid};
 use crate::path::ZnodePath;
 
@@ -37,7 +35,6 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Option<HistoryPo
 pub(super) fn store(connection: &Connection, position: Option<&HistoryPosition>) -> rusqlite::Result<()> {
     let Some(position) = position else {
         connection.prepare_cached("DELETE FROM position")?.execute([])?;
-        connection.prepare_cached("DELETE FROM shadow")?.execute([])?;
         connection.execute("DELETE FROM uncaptured", [])?;
         connection.execute("DELETE FROM meta WHERE key = ?1", [HAS_UNCAPTURED])?;
         return Ok(());
@@ -60,37 +57,6 @@ pub(super) fn store(connection: &Connection, position: Option<&HistoryPosition>)
     };
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
-}
-
-/// A row of the table.
-pub(super) fn shadow(connection: &Connection, key: &ShadowKey) -> rusqlite::Result<Option<ShadowNode>> {
-    connection
-        .prepare_cached("SELECT crc, stat FROM shadow WHERE path = ?1")?
-        .query_row([key.0.as_slice()], |row| {
-            let stat: [u8; RAW_STAT_BYTES] = row.get(1)?;
-            let stat = decode_raw_stat(&stat).ok_or(rusqlite::Error::InvalidQuery)?;
-            Ok(ShadowNode {
-                crc: row.get(0)?,
-                stat,
-            })
-        })
-        .optional()
-}
-
-/// Stores a row, or removes it.
-pub(super) fn set_shadow(
-    connection: &Connection,
-    key: &ShadowKey,
-    node: Option<&ShadowNode>,
-) -> rusqlite::Result<()> {
-    let Some(node) = node else {
-        let mut delete = connection.prepare_cached("DELETE FROM shadow WHERE path = ?1")?;
-        return delete.execute([key.0.as_slice()]).map(drop);
-    };
-    connection
-        .prepare_cached("REPLACE INTO shadow(path, crc, stat) VALUES (?1, ?2, ?3)")?
-        .execute((key.0.as_slice(), node.crc, encode_raw_stat(&node.stat).as_slice()))
-        .map(drop)
 }
 
 /// The ephemeral znodes of a session that are not captured; `None` if the table does not have those of all sessions.

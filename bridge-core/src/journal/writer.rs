@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use super::append::{Context, draft_change, draft_control};
 use super::contract::{JournalWriter, SealedBatch};
 use super::derived::Observation;
+use super::derived_rows::DerivedTable;
 use super::drafts::Draft;
 use super::error::{JournalError, JournalErrorKind};
 use super::folding::{Folded, Folding};
@@ -69,6 +70,8 @@ pub struct Journal {
     lock: Lock,
     /// Derives events from the changes.
     pub(super) derivation: Option<Box<dyn Derivation>>,
+    /// The rows of the derivation.
+    pub(super) derived_rows: DerivedTable,
     /// The change that was appended last, until the derivation has it.
     pub(super) observed: Option<Observation>,
     /// When the last change was captured that the derivation has.
@@ -130,6 +133,7 @@ impl Journal {
             options: options.clone(),
             lock,
             derivation: None,
+            derived_rows: DerivedTable::default(),
             observed: None,
             last_captured: Timestamp(0),
             live,
@@ -228,6 +232,7 @@ impl Journal {
             .log
             .rolled_back(&self.connection)
             .and_then(|()| Image::load(&self.connection));
+        self.derived_rows.forget();
         self.image = reloaded.map_err(|error| self.fault("reading where it ends", error))?;
         Ok(())
     }
@@ -314,6 +319,8 @@ impl Journal {
 
     fn write_waiting(&mut self) -> rusqlite::Result<()> {
         self.image.paths.write(&self.connection)?;
+        self.image.shadows.write(&self.connection)?;
+        self.derived_rows.write(&self.connection)?;
         self.log
             .drafts
             .write(&self.connection, &mut self.log.tail_cache)?;
