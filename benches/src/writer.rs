@@ -86,8 +86,8 @@ pub async fn flat_out(
     .await
 }
 
-/// Sets each path in turn, at `rate` writes a second. A slow answer delays the later writes, but their values keep the time
-/// at which they were due.
+/// Sets each path in turn, at `rate` writes a second. What is due while an answer is awaited is sent together after it;
+/// the values keep the time at which they were due.
 ///
 /// # Errors
 ///
@@ -101,18 +101,27 @@ pub async fn paced(
 ) -> Result<Written> {
     on_a_thread(move || {
         let mut wire = Wire::open(server)?;
+        let mut in_turn = paths.iter().cycle();
         let pause = Duration::from_secs(1) / rate;
+        let (mut sent, mut answered) = (0, 0);
+        let mut due = Duration::ZERO;
         let began = Instant::now();
         let clock = now();
-        let mut due = Duration::ZERO;
-        for path in paths.iter().cycle().take(writes) {
-            if let Some(early) = due.checked_sub(began.elapsed()) {
+        while answered < writes {
+            if sent == answered
+                && let Some(early) = due.checked_sub(began.elapsed())
+            {
                 std::thread::sleep(early);
             }
-            wire.set_data(path, &value(bytes, clock + due));
+            let passed = began.elapsed();
+            while sent < writes && sent - answered < WINDOW && due <= passed {
+                let path = in_turn.next().context("no path to write to")?;
+                wire.set_data(path, &value(bytes, clock + due));
+                sent += 1;
+                due += pause;
+            }
             wire.send()?;
-            wire.take_answers()?;
-            due += pause;
+            answered += wire.take_answers()?;
         }
         Ok(written(writes, began))
     })
