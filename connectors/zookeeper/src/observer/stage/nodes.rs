@@ -19,7 +19,7 @@ use super::StageError;
 use crate::config::AclDigests;
 
 /// The memory of the table's pages, in KiB: with it the bridge stays below 100 MB while it stages a million znodes.
-const CACHE_KIB: i64 = 24 << 10;
+const CACHE_KIB: i64 = 16 << 10;
 
 /// Bytes of a Stat in the table.
 const STAT: usize = 60;
