@@ -41,7 +41,13 @@ const HELD_BYTES_MAX: usize = 1024;
 pub(super) struct DerivedTable {
     /// `None` for a key that has no row.
     recent: LruCache<Box<[u8]>, Option<Box<[u8]>>>,
-    waiting: Vec<(Box<[u8]>, Box<[u8]>)>,
+    waiting: Vec<WaitingRow>,
+}
+
+/// A row that waits to be written.
+struct WaitingRow {
+    key: Box<[u8]>,
+    row: Box<[u8]>,
 }
 
 impl Default for DerivedTable {
@@ -56,9 +62,9 @@ impl Default for DerivedTable {
 impl DerivedTable {
     /// Writes the rows that wait. Must be called before anything else reads the table, and at the end of a batch.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        STORED.write(connection, &self.waiting, |(key, row), to| {
-            to.put(&**key)?;
-            to.put(&**row)
+        STORED.write(connection, &self.waiting, |waiting, to| {
+            to.put(&*waiting.key)?;
+            to.put(&*waiting.row)
         })?;
         self.waiting.clear();
         Ok(())
@@ -74,9 +80,9 @@ impl DerivedTable {
             return Ok(known.as_deref().map(<[u8]>::to_vec));
         }
         // A key may wait twice.
-        let mut waiting = self.waiting.iter().rev();
-        if let Some((_, row)) = waiting.find(|(waits, _)| **waits == *key) {
-            return Ok(Some(row.to_vec()));
+        let mut newest_first = self.waiting.iter().rev();
+        if let Some(waiting) = newest_first.find(|waiting| *waiting.key == *key) {
+            return Ok(Some(waiting.row.to_vec()));
         }
         let found = get(connection, key)?;
         self.hold(key, found.as_deref());
@@ -90,7 +96,10 @@ impl DerivedTable {
             let mut remove = connection.prepare_cached("DELETE FROM derived WHERE key = ?1")?;
             return remove.execute([key]).map(drop);
         };
-        self.waiting.push((key.into(), row.into()));
+        self.waiting.push(WaitingRow {
+            key: key.into(),
+            row: row.into(),
+        });
         match self.waiting.len() < AT_ONCE {
             true => Ok(()),
             false => self.write(connection),
@@ -104,7 +113,7 @@ impl DerivedTable {
         after: Option<&[u8]>,
         limit: usize,
     ) -> rusqlite::Result<Vec<DerivedRow>> {
-        if self.waiting.iter().any(|(key, _)| key.starts_with(prefix)) {
+        if self.waiting.iter().any(|waiting| waiting.key.starts_with(prefix)) {
             self.write(connection)?;
         }
         scan(connection, prefix, after, limit)
