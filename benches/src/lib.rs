@@ -37,7 +37,8 @@ pub use subject::{Subject, peer};
 ///
 /// # Errors
 ///
-/// If a server or a subject fails, or the table cannot be written. The scenarios after a failed one still run.
+/// If a server or a subject fails: the scenarios after a failed one still run. If the table cannot be written, or the
+/// figures of the journal not be read, at once.
 pub async fn run(settings: &Settings, folder: &Path) -> Result<Figures> {
     std::fs::create_dir_all(&settings.folder)
         .with_context(|| format!("create {}", settings.folder.display()))?;

@@ -174,7 +174,7 @@ pub trait Derivation: Send {
     /// Whether [`Derivation::due`] has something to do. Cheap: it is asked every second.
     fn has_due(&self, now: Timestamp) -> bool;
 
-    /// The events whose time has come, at most one batch; [`Derivation::has_due`] is then still true.
+    /// The events whose time has come, at most one batch; [`Derivation::has_due`] stays true while more are due.
     ///
     /// # Errors
     ///

@@ -41,18 +41,29 @@ impl QuestionFlags {
     /// If there is none, or several and none is named.
     pub fn journal(&self) -> Result<JournalQuery, Failure> {
         let journals = self.config.journals()?;
-        let mut opened = journals.of_source(self.source.as_deref())?;
-        if opened.len() > 1 {
-            let names: Vec<&str> = opened.iter().map(|(source, _)| &*source.name).collect();
-            let message = format!(
-                "there are several sources\nhelp: name one with --source: {}",
-                names.join(", ")
-            );
-            return Err(Failure::new(Exit::Configuration, message));
-        }
-        let (source, journal) = opened.pop().expect("there is at least one");
-        watched(&journals, source, journal)
+        only_journal(&journals, self.source.as_deref()).map(|(_, journal)| journal)
     }
+}
+
+/// The journal of the named source, or of the only one, and its source.
+///
+/// # Errors
+/// If there is none, or several and none is named.
+pub fn only_journal<'a>(
+    journals: &'a Journals,
+    source: Option<&str>,
+) -> Result<(&'a SourceConfig, JournalQuery), Failure> {
+    let mut opened = journals.of_source(source)?;
+    if opened.len() > 1 {
+        let names: Vec<&str> = opened.iter().map(|(source, _)| &*source.name).collect();
+        let message = format!(
+            "there are several sources\nhelp: name one with --source: {}",
+            names.join(", ")
+        );
+        return Err(Failure::new(Exit::Configuration, message));
+    }
+    let (source, journal) = opened.pop().expect("there is at least one");
+    Ok((source, watched(journals, source, journal)?))
 }
 
 /// The same journal, which knows whether a bridge captures its source now. Where that cannot be asked, it is taken for

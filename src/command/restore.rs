@@ -15,7 +15,7 @@ use bridge_core::secret::Secret;
 use bridge_query::{Certainty, Doubt, JournalQuery, SubtreeMoment};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::question::{never_seen, watched};
+use super::question::{never_seen, only_journal};
 use super::{argument, print, print_json, serving};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
@@ -216,17 +216,7 @@ fn plan(args: &RestoreCommand) -> Result<(), Failure> {
         unreachable!("the command line requires them");
     };
     let journals = args.config.journals()?;
-    let mut opened = journals.of_source(args.source.as_deref())?;
-    if opened.len() > 1 {
-        let names: Vec<&str> = opened.iter().map(|(source, _)| &*source.name).collect();
-        let message = format!(
-            "there are several sources\nhelp: name one with --source: {}",
-            names.join(", ")
-        );
-        return Err(Failure::new(Exit::Configuration, message));
-    }
-    let (source, journal) = opened.pop().expect("there is at least one");
-    let journal = watched(&journals, source, journal)?;
+    let (source, journal) = only_journal(&journals, args.source.as_deref())?;
     let place = RestorePlace {
         under: under.clone(),
         to: args.to.clone().unwrap_or_else(|| under.clone()),

@@ -23,7 +23,7 @@ pub struct Gardener {
 }
 
 impl Gardener {
-    /// Connects, for as long as it takes.
+    /// Connects within a minute.
     pub async fn connect(connect: &str) -> Result<Gardener> {
         let connecting = eventually("a session for the gardener", BOUND, || async {
             work::connect(connect).await.ok()
