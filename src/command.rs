@@ -16,6 +16,7 @@ pub mod gaps;
 pub mod history;
 pub mod init;
 pub mod journal;
+pub mod lines;
 pub mod log;
 pub mod ls;
 pub mod man;

@@ -1,6 +1,6 @@
 //! `zkbridge changes`: prints the records of a range that pass a filter.
 
-use bridge_console::{Color, Layout, Style, format_line};
+use bridge_console::{Color, format_line};
 use bridge_core::journal::Position;
 use bridge_core::number::SessionId;
 use bridge_core::record::Op;
@@ -9,6 +9,7 @@ use bridge_query::{JournalQuery, PathPattern};
 use clap::Args;
 
 use super::argument::{self, word_of};
+use super::lines::{Dates, LineFlags};
 use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
 use super::{print, print_json};
 use crate::bridge::wall_clock;
@@ -24,6 +25,8 @@ Examples:
 
 Control records (gaps, snapshots) belong to no path. --session finds the writer
 in sources that read transactions, and the owner of ephemeral znodes in all.
+A line has the width of the terminal; with --wide, and into a pipe, it has the
+date, the zxid, the writer and the whole value.
 Reads only the journal; --past reads the history from before it.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
@@ -66,9 +69,8 @@ pub struct ChangesArgs {
     /// Print at most N records
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
-    /// Print all bytes of every value in hex and ASCII
-    #[arg(long, conflicts_with = "json")]
-    hex: bool,
+    #[command(flatten)]
+    lines: LineFlags,
     #[command(flatten)]
     flags: QuestionFlags,
 }
@@ -106,11 +108,11 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
     if args.flags.json {
         return print_json(&list);
     }
-    let style = Style::for_stdout(Color::Auto)
-        .with_values(args.hex)
-        .with_layout(Layout::Wide);
+    let style = args.lines.style(Color::Auto);
     let mut text = doubt_lines(&list.doubts, &style);
+    let mut dates = Dates::default();
     for record in &list.items {
+        text.push_str(&dates.line(record, &style));
         text.push_str(&format_line(record, &style));
         text.push('\n');
     }

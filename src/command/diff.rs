@@ -8,6 +8,7 @@ use bridge_query::AsOfValue;
 use bridge_query::answer::{DiffItem, DiffKind, DiffQuestion};
 use clap::Args;
 
+use super::lines::LineFlags;
 use super::question::{COUNT, QuestionFlags, doubt_lines, moment_words, pages, rest_words, version_words};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
@@ -21,7 +22,8 @@ Examples:
   zkbridge diff / yesterday today
 
 Prints + created, - deleted, ~ changed, = deleted and created again, and
-? where it is not certain whether there is a difference.
+? where it is not certain whether there is a difference. Values are cut to the
+width of the terminal, unless --wide is given; into a pipe they are whole.
 Reads only the journal.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
@@ -43,9 +45,8 @@ pub struct DiffArgs {
     /// Print at most N paths
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
-    /// Print all bytes of every value in hex and ASCII
-    #[arg(long, conflicts_with = "json")]
-    hex: bool,
+    #[command(flatten)]
+    lines: LineFlags,
     #[command(flatten)]
     flags: QuestionFlags,
 }
@@ -67,7 +68,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     if args.flags.json {
         return print_json(&list);
     }
-    let style = Style::for_stdout(Color::Auto).with_values(args.hex);
+    let style = args.lines.style(Color::Auto);
     let mut text = String::new();
     for (name, moment) in [("from", list.from.as_ref()), ("to", Some(&list.to))] {
         let Some(moment) = moment else { continue };
@@ -111,7 +112,7 @@ fn state_words(value: &AsOfValue, style: &Style) -> String {
         None => "not known whether it existed".to_owned(),
         Some(true) => {
             let words = version_words(value);
-            let space = style.width.saturating_sub(words.chars().count() + 8);
+            let space = style.room(words.chars().count() + 8);
             match &value.data {
                 Some(data) => format!("{words}  {}", data_words(data, style.values, space)),
                 None => words,

@@ -1,11 +1,10 @@
 //! `zkbridge tail`: prints the last records of the journals, and those that follow.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_config::SinkConfig;
-use bridge_console::{Color, Layout, Style, format_line};
+use bridge_console::{Color, Style, format_line};
 use bridge_core::delivery::CompiledFilter;
 use bridge_core::journal::Position;
 use bridge_core::number::Seq;
@@ -15,6 +14,7 @@ use bridge_query::{Follower, JournalQuery, PAGE_MAX, PathPattern, Range, Selecti
 use clap::{Args, ValueEnum};
 
 use super::argument::word_of;
+use super::lines::LineFlags;
 use super::serving::{self, Signals};
 use super::sink::configured;
 use super::template::{OwnTemplate, shown};
@@ -35,6 +35,8 @@ Examples:
 Reads only the journals, with or without a running bridge. A path selects the
 znode and everything below it; in a glob * is within one name, ** across names.
 Without --path, control records (gaps, snapshots) are printed too.
+A line has the width of the terminal; with --wide, and into a pipe, it has the
+date, the zxid, the writer and the whole value.
 --color always keeps colours in a pipe. --format takes a template as sinks do,
 over the same variables: a record with an empty result has no line.
 
@@ -77,12 +79,8 @@ pub struct TailArgs {
     /// all with --from]
     #[arg(short = 'n', long = "lines", value_name = "N")]
     count: Option<usize>,
-    /// Print date, zxid and whole values [default: unless on a terminal]
-    #[arg(long)]
-    wide: bool,
-    /// Print all bytes of every value in hex and ASCII
-    #[arg(long, conflicts_with = "json")]
-    hex: bool,
+    #[command(flatten)]
+    lines: LineFlags,
     /// Print whole records as JSON lines
     #[arg(long)]
     json: bool,
@@ -134,12 +132,8 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
         let message = "the sources of this sink have no journal yet\nhelp: run the bridge first";
         return Err(Failure::new(Exit::Environment, message));
     }
-    let style = Style::for_stdout(args.color.into()).with_values(args.hex);
     let mut printer = Printer {
-        style: match args.wide || !std::io::stdout().is_terminal() {
-            true => style.with_layout(Layout::Wide),
-            false => style,
-        },
+        style: args.lines.style(args.color.into()),
         json: args.json,
         own,
         names_sources: tails.len() > 1,

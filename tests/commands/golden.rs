@@ -10,8 +10,7 @@ const MASKS: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
     (r"\d\d:\d\d:\d\d\.\d{3}", "HH:MM:SS.mmm"),
     (r"0x[0-9a-f]{16}", "ZXID"),
-    // Perhaps cut at the end of the line.
-    (r"webhook-id [0-9a-f-]+…?", "webhook-id ID"),
+    (r"webhook-id [0-9a-f-]+", "webhook-id ID"),
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
     (r"\(\d+ (ms|s|min)( \d+ \w+)? ago\)", "(AGO)"),
     (r"\d+(\.\d+)? (B|KiB|MiB|GiB)\b", "SIZE"),

@@ -73,7 +73,7 @@ async fn the_output_of_each_command_equals_its_golden_file() {
 
     check(&stage, "check", &["check"]).await;
     check(&stage, "config-show", &["config", "show"]).await;
-    check(&stage, "dlq-list", &["dlq", "list"]).await;
+    check_wide(&stage, "dlq-list", &["dlq", "list"]).await;
     check_wide(&stage, "dlq-show", &["dlq", "show", "--all"]).await;
     check(&stage, "reload", &["reload"]).await;
     check(&stage, "sink-enable", &["sink", "enable", "hook"]).await;

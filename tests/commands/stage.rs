@@ -1,5 +1,6 @@
 //! A ZooKeeper that all tests share, a bridge on a root of its own, and the command beside it.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bridge_servers::{ZooKeeper, eventually};
@@ -128,10 +129,41 @@ impl Stage {
     pub async fn run(&self, args: &[&str]) -> Printed {
         run_in(&self.bridge, args).await
     }
+
+    /// The same on a terminal of this width, without colours.
+    pub async fn run_on_terminal(&self, columns: usize, args: &[&str]) -> Printed {
+        let command = self.bridge.command(args);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<String> = words
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let within = format!("stty rows 24 cols {columns}; exec {}", words.join(" "));
+        let mut terminal = Command::new("script");
+        terminal
+            .args(["--quiet", "--return", "--command", &within, "/dev/null"])
+            .current_dir(self.bridge.folder())
+            .stdin(Stdio::null())
+            .env("NO_COLOR", "1");
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => terminal.env(name, value),
+                None => terminal.env_remove(name),
+            };
+        }
+        let printed = ended(terminal, args).await;
+        Printed {
+            out: printed.out.replace("\r\n", "\n"),
+            ..printed
+        }
+    }
 }
 
 pub async fn run_in(bridge: &Bridge, args: &[&str]) -> Printed {
-    let mut command = tokio::process::Command::from(bridge.command(args));
+    ended(bridge.command(args), args).await
+}
+
+async fn ended(command: Command, args: &[&str]) -> Printed {
+    let mut command = tokio::process::Command::from(command);
     let output = tokio::time::timeout(BOUND, command.kill_on_drop(true).output());
     let output = output
         .await

@@ -17,7 +17,7 @@ pub struct ConsoleConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// A line for people: time, operation, path, change. Long values are abbreviated.
+    /// A line for people: time, operation, path, change. Long values are abbreviated on a terminal.
     #[default]
     Pretty,
     /// The whole record as one line of JSON.

@@ -29,9 +29,6 @@ const PREVIEW_BYTES: usize = 16;
 /// Equal bytes before the first that differs.
 const SAME_BYTES: usize = 2;
 
-/// The least columns of a value. If a long path leaves fewer, the line is wider than the screen.
-const VALUE_MIN: usize = 16;
-
 /// Records as lines.
 #[derive(Clone, Copy)]
 pub(crate) struct Encoder {
@@ -58,7 +55,7 @@ impl Projection for Encoder {
 pub fn format_line(record: &Record, style: &Style) -> String {
     let time = record.time.changed.unwrap_or(record.time.captured);
     let head = match style.layout {
-        Layout::Short => time_of_day(time),
+        Layout::Short | Layout::Whole => time_of_day(time),
         Layout::Wide => format!("{time} {:ZXID_WIDTH$}", zxid_words(record)),
     };
     let time = Role::Quiet.paint(&head, style);
@@ -76,11 +73,7 @@ fn znode_words(record: &Record, path: &str, style: &Style) -> String {
     let path = escaped(path);
     let marks = marks(record, style.layout);
     let taken = "13:40:00.123 ".len() + OP_WIDTH + 1 + columns(&path) + 2 + room_of(&marks);
-    let space = match style.layout {
-        Layout::Short => style.width.saturating_sub(taken).max(VALUE_MIN),
-        Layout::Wide => usize::MAX,
-    };
-    let form = style.values;
+    let (form, space) = (style.values, style.room(taken));
     let (value, role) = value_of(record, Room { form, space });
     let mut line = format!("{op} {path}");
     for (part, role) in [(value, role), (marks, Role::Quiet)] {
@@ -175,7 +168,7 @@ fn value_of(record: &Record, room: Room) -> (String, Role) {
             (words, Role::Quiet)
         }
         Op::Acl => (acl_words(record.acl.as_deref(), room.space), Role::Plain),
-        Op::Service => (event_words(record), Role::Plain),
+        Op::Service => (event_words(record, room.space), Role::Plain),
         Op::SnapshotBegin | Op::SnapshotEnd | Op::GapBegin | Op::GapEnd | Op::Heartbeat => {
             (String::new(), Role::Plain)
         }
@@ -333,12 +326,11 @@ fn acl_words(acl: Option<&[Acl]>, space: usize) -> String {
 }
 
 /// The sentence of a service event.
-fn event_words(record: &Record) -> String {
-    let text = record
-        .event
-        .as_ref()
-        .map(|event| escaped(&event.text).into_owned());
-    text.unwrap_or_default()
+fn event_words(record: &Record, space: usize) -> String {
+    let event = record.event.as_ref();
+    event.map_or_else(String::new, |event| {
+        shortened(&escaped(&event.text), space).into_owned()
+    })
 }
 
 fn control_words(record: &Record) -> String {

@@ -15,9 +15,14 @@ pub const WIDTH_UNKNOWN: usize = 80;
 pub enum Layout {
     /// The time of day; values are abbreviated to fit the width.
     Short,
+    /// The time of day and whole values, whatever the width.
+    Whole,
     /// The date, the zxid and whole values, whatever the width.
     Wide,
 }
+
+/// The least columns of a value. If a long path leaves fewer, the line is wider than the screen.
+const VALUE_MIN: usize = 16;
 
 /// How values are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -51,7 +56,7 @@ impl Style {
         values: ValueForm::Auto,
     };
 
-    /// For this process's standard output.
+    /// For this process's standard output. Only a terminal has a width that values are abbreviated to.
     pub fn for_stdout(color: Color) -> Style {
         let stdout = std::io::stdout();
         let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -59,7 +64,10 @@ impl Style {
             color: is_colored(color, stdout.is_terminal(), is_wanted),
             width: terminal_size::terminal_size_of(&stdout)
                 .map_or(WIDTH_UNKNOWN, |(width, _)| usize::from(width.0)),
-            layout: Layout::Short,
+            layout: match stdout.is_terminal() {
+                true => Layout::Short,
+                false => Layout::Whole,
+            },
             values: ValueForm::Auto,
         }
     }
@@ -73,6 +81,14 @@ impl Style {
     /// The same style with another layout.
     pub fn with_layout(self, layout: Layout) -> Style {
         Style { layout, ..self }
+    }
+
+    /// Columns for a value on a line on which other parts take `taken` of them; no limit where values are whole.
+    pub fn room(&self, taken: usize) -> usize {
+        match self.layout {
+            Layout::Short => self.width.saturating_sub(taken).max(VALUE_MIN),
+            Layout::Whole | Layout::Wide => usize::MAX,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use bridge_core::number::SessionId;
-use bridge_core::record::{Data, DataForm, GapReason, Op, Txn, TxnKind};
+use bridge_core::record::{Data, DataForm, GapReason, Op, ServiceEvent, ServiceEventType, Txn, TxnKind};
 use bridge_core::sink::{Delivery, Sink, SinkErrorKind};
 use bridge_core::testing::{
     Arrived, RecordBuilder, Rig, a_record, every_promise, limit_records, some_records,
@@ -105,6 +105,26 @@ fn long_values_are_cut_to_the_width_and_paths_never() {
     let path = format!("/{}", "deep".repeat(40));
     let line = format_line(&a_record().path(&path).after("new").build(), &Style::PLAIN);
     assert!(line.contains(&path) && line.ends_with("1 → new"), "{line}");
+}
+
+#[test]
+fn where_no_terminal_has_a_width_nothing_is_cut_and_the_rest_of_the_line_is_the_same() {
+    let long = "0123456789".repeat(20);
+    let event = ServiceEvent {
+        text: long.clone(),
+        ..ServiceEvent::of_type(ServiceEventType::InstanceUp)
+    };
+    let mut service = a_record().op(Op::Service).build();
+    service.event = Some(Arc::new(event));
+    let created = a_record().op(Op::Create).after(&long).build();
+    for record in [service, created] {
+        let short = format_line(&record, &Style::PLAIN);
+        let whole = format_line(&record, &Style::PLAIN.with_layout(Layout::Whole));
+        assert!(columns(&short) <= 80 && short.contains('…'), "{short}");
+        assert!(whole.ends_with(&long), "{whole}");
+        let beginning = short.split_once('…').unwrap().0;
+        assert!(whole.starts_with(beginning), "{whole}");
+    }
 }
 
 #[test]

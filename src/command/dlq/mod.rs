@@ -2,6 +2,7 @@
 
 mod text;
 
+use bridge_console::{Color, Style};
 use bridge_core::delivery::OperatorRequest;
 use bridge_core::journal::Letter;
 use bridge_core::number::Seq;
@@ -123,7 +124,7 @@ fn list(selection: &LetterSelection) -> Result<(), Failure> {
     if !selection.json {
         return match found.is_empty() && selection.is_narrow() {
             true => print("no dead letter matches\n"),
-            false => print(&text::list(&found)),
+            false => print(&text::list(&found, &Style::for_stdout(Color::Never))),
         };
     }
     let letters: Vec<Value> = found

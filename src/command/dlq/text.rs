@@ -1,6 +1,6 @@
-//! Dead letters as text, in lines of at most 80 columns. Only [`whole`] has the values of znodes.
+//! Dead letters as text, in lines within the width of a terminal. Only [`whole`] has the values of znodes.
 
-use bridge_config::WIDTH;
+use bridge_console::Style;
 use bridge_console::text::{escaped, escaped_json, shortened};
 use bridge_core::journal::{Letter, RejectedRecord};
 use bridge_core::record::Timestamp;
@@ -12,27 +12,26 @@ use crate::terminal::{count, to_the_second};
 const INDENT: &str = "    ";
 
 /// A table with two lines for each letter: its record, and why it could not be delivered.
-pub fn list(found: &[SinkLetters]) -> String {
+pub fn list(found: &[SinkLetters], style: &Style) -> String {
     let letters: u64 = found.iter().map(|of| of.letters.len() as u64).sum();
     if letters == 0 {
         return "no dead letters\n".to_owned();
     }
     let mut text = String::new();
     for of in found {
-        text.push_str(&fitted(&format!("sink {} from source {}", of.sink, of.source)));
-        text.push_str(&fitted(&format!(
-            "{:>10}  {:>5}  {:<20}  PATH",
-            "SEQ", "TRIES", "REJECTED"
-        )));
+        let heading = format!("sink {} from source {}", of.sink, of.source);
+        let columns = format!("{:>10}  {:>5}  {:<20}  PATH", "SEQ", "TRIES", "REJECTED");
+        text.push_str(&fitted(&heading, style));
+        text.push_str(&fitted(&columns, style));
         for letter in &of.letters {
-            text.push_str(&row(letter));
+            text.push_str(&row(letter, style));
         }
     }
     text.push_str(&format!("{}\n", count(letters, "dead letter")));
     text
 }
 
-fn row(letter: &Letter) -> String {
+fn row(letter: &Letter, style: &Style) -> String {
     let path = letter.path.as_deref().unwrap_or("(control record)");
     let rejected = time(letter.at);
     let line = format!(
@@ -41,11 +40,8 @@ fn row(letter: &Letter) -> String {
         letter.attempts,
         escaped(path)
     );
-    format!(
-        "{}{}",
-        fitted(&line),
-        fitted(&format!("{INDENT}{}", escaped(&letter.reason)))
-    )
+    let reason = format!("{INDENT}{}", escaped(&letter.reason));
+    fitted(&line, style) + &fitted(&reason, style)
 }
 
 /// To the second.
@@ -85,20 +81,21 @@ pub fn ordered(of: &SinkLetters, word: &str, carried: Carried) -> String {
     }
 }
 
-/// A line that ends with an ellipsis if it is too long.
-fn fitted(line: &str) -> String {
-    format!("{}\n", shortened(line.trim_end(), WIDTH))
+/// A line that ends with an ellipsis if it is too long for a terminal.
+fn fitted(line: &str, style: &Style) -> String {
+    format!("{}\n", shortened(line.trim_end(), style.room(0)))
 }
 
 #[cfg(test)]
 mod tests {
+    use bridge_console::Layout;
     use bridge_core::number::Seq;
     use bridge_core::path::ZnodePath;
 
     use super::*;
 
     #[test]
-    fn the_table_keeps_to_80_columns_and_writes_no_control_characters() {
+    fn the_table_keeps_to_the_width_of_a_terminal_and_writes_no_control_characters() {
         let letter = |seq, path: &str, reason: &str| Letter {
             seq: Seq(seq),
             reason: reason.to_owned(),
@@ -115,7 +112,8 @@ mod tests {
                 letter(9, "/\u{1b}[31m", "a\nb"),
             ],
         };
-        let text = list(&[found]);
+        let found = [found];
+        let text = list(&found, &Style::PLAIN);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         let lines: Vec<&str> = text.lines().collect();
@@ -125,6 +123,8 @@ mod tests {
         assert!(lines[4].ends_with("x…") && lines[5].ends_with('…'), "{text}");
         assert_eq!(lines[7], "    a\\nb");
         assert_eq!(lines[8], "3 dead letters");
-        assert_eq!(list(&[]), "no dead letters\n");
+        assert_eq!(list(&[], &Style::PLAIN), "no dead letters\n");
+        let whole = list(&found, &Style::PLAIN.with_layout(Layout::Whole));
+        assert!(whole.contains(&"x".repeat(99)) && !whole.contains('…'), "{whole}");
     }
 }

@@ -15,6 +15,7 @@ use bridge_query::answer::{ChangesOrder, ChangesQuestion};
 use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, PathPattern, Selection, Version};
 use clap::Args;
 
+use super::lines::LineFlags;
 use super::question::watched;
 use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
@@ -31,10 +32,11 @@ Examples:
   zkbridge history /config/limits --at 0x300001a2f > limits.then
   zkbridge history /config/limits --json | jq -r .op
 
-Prints the newest record first. --at prints the value that the znode had, byte
-for byte unless the output is a terminal, and writes to standard error what is
-not certain: values that could not be read, values of records that a full
-journal merged, gaps, records that retention removed.
+Prints the newest record first. Values are cut to the width of the terminal,
+unless --wide is given; into a pipe they are whole. --at prints the value that
+the znode had, byte for byte unless the output is a terminal, and writes to
+standard error what is not certain: values that could not be read, values of
+records that a full journal merged, gaps, records that retention removed.
 Reads only the journal, with or without a running bridge, and the history from
 before it that 'zkbridge backfill' has made; records of that have numbers of
 their own.
@@ -67,9 +69,8 @@ pub struct HistoryArgs {
     /// Print only the newest N records
     #[arg(short = 'n', long = "lines", value_name = "N", conflicts_with = "at")]
     count: Option<usize>,
-    /// Print all bytes of every value in hex and ASCII
-    #[arg(long, conflicts_with = "json")]
-    hex: bool,
+    #[command(flatten)]
+    lines: LineFlags,
     /// Print whole records as JSON lines; with --at one JSON object
     #[arg(long)]
     json: bool,
@@ -101,7 +102,7 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
 
 /// Prints the versions in a journal, and those of the time before it; `false` if nothing is known of the path.
 fn print_versions(args: &HistoryArgs, journal: &JournalQuery) -> Result<bool, Failure> {
-    let style = Style::for_stdout(Color::Auto).with_values(args.hex);
+    let style = args.lines.style(Color::Auto);
     let mut left = args.count.unwrap_or(usize::MAX);
     let range = (args.from, args.to);
     let mut next: Option<Seq> = None;
@@ -201,7 +202,7 @@ fn print_past(
     has_heading: bool,
     mut left: usize,
 ) -> Result<bool, Failure> {
-    let style = Style::for_stdout(Color::Auto).with_values(args.hex);
+    let style = args.lines.style(Color::Auto);
     let mut place = PastPlace::before(oldest);
     let mut is_first = true;
     while let Some(page) =
@@ -249,7 +250,7 @@ fn print_value(args: &HistoryArgs, journal: &JournalQuery, at: Position) -> Resu
         print_json(&node)?;
     } else {
         if let Some(data) = &value.data {
-            match args.hex {
+            match args.lines.hex {
                 true => print(&(data_words(data, ValueForm::Hex, usize::MAX) + "\n"))?,
                 false => write_data(data)?,
             }

@@ -34,7 +34,7 @@ pub fn version(record: &Record, compacted: Option<u64>, style: &Style) -> String
         record.op.as_str()
     );
     let mut text = Tone::Strong.paint(head.trim_end(), style) + "\n";
-    let value = value_words(record, style.values, style.width.saturating_sub(INDENT.len()));
+    let value = value_words(record, style.values, style.room(INDENT.len()));
     if !value.is_empty() {
         text.push_str(&format!("{INDENT}{value}\n"));
     }
@@ -126,7 +126,7 @@ pub fn end(page: &HistoryPage, style: &Style) -> String {
         };
         let mut text = format!("        {}\n", Tone::Strong.paint(&head, style));
         if let Some(data) = &znode.data {
-            let value = data_words(data, style.values, style.width.saturating_sub(INDENT.len()));
+            let value = data_words(data, style.values, style.room(INDENT.len()));
             text.push_str(&format!("{INDENT}{value}\n"));
         }
         let note = format!("version {}, retention has removed its records", stat.version);

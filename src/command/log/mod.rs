@@ -7,11 +7,10 @@ mod selection;
 mod snapshot;
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bridge_console::{Layout, Style};
+use bridge_console::Style;
 use bridge_query::PathPattern;
 use bridge_transactions::log_file::{LogEnd, LogError, LogItem, LogReader};
 use bridge_transactions::transaction::Transaction;
@@ -21,6 +20,7 @@ use clap::Args;
 use self::input::{Input, Kind};
 use self::row::{Row, json_row, rows, text_row};
 use self::selection::{Moment, RowSelection};
+use super::lines::LineFlags;
 use super::serving::{self, Signals};
 use super::tail::ColorWord;
 use super::{json_text, print_on};
@@ -39,8 +39,9 @@ Examples:
 Reads files of ZooKeeper 3.4 to 3.9, of a running or a stopped server, and
 writes none. A folder is a server's dataLogDir or dataDir: its logs are printed;
 a snapshot is printed if it is named. A multi is printed as its parts, each with
-its number. A log of a member of an ensemble can end with transactions that were
-never committed.
+its number. Values are cut to the width of the terminal, unless --wide is given;
+into a pipe they are whole. A log of a member of an ensemble can end with
+transactions that were never committed.
 
 Exit codes: 0 printed, 1 a file is damaged or a check has failed, 2 the command
 line is wrong, 3 a file cannot be read, 130 -f was ended by Ctrl-C";
@@ -78,11 +79,10 @@ pub struct LogArgs {
     follow: bool,
     /// Check instead of printing: checksums, order, and, where the logs
     /// begin at a snapshot, the digests of 3.6 and later
-    #[arg(long, conflicts_with_all = ["path", "from", "to", "session", "types", "count", "hex"])]
+    #[arg(long, conflicts_with_all = ["path", "from", "to", "session", "types", "count", "wide", "hex"])]
     check: bool,
-    /// Print all bytes of every value in hex and ASCII
-    #[arg(long, conflicts_with = "json")]
-    hex: bool,
+    #[command(flatten)]
+    lines: LineFlags,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
@@ -97,12 +97,8 @@ pub fn run(args: &LogArgs) -> Result<(), Failure> {
     if args.check {
         return check::run(&args.inputs, args.json);
     }
-    let style = Style::for_stdout(args.color.into()).with_values(args.hex);
     let mut printer = RowPrinter {
-        style: match std::io::stdout().is_terminal() {
-            true => style,
-            false => style.with_layout(Layout::Wide),
-        },
+        style: args.lines.style(args.color.into()),
         json: args.json,
         selection: RowSelection::new(args)?,
         left: args.count.unwrap_or(u64::MAX),

@@ -1,7 +1,7 @@
 //! Rows of transaction logs, one for each operation, as text and as JSON.
 
-use bridge_console::text::{columns, escaped};
-use bridge_console::{Layout, Style, data_words};
+use bridge_console::text::{columns, escaped, shortened};
+use bridge_console::{Style, data_words};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::record::{Acl, Data, DataForm, Timestamp};
 use bridge_transactions::transaction::{AclEntry, Lifetime, Operation, Transaction, error_name};
@@ -108,8 +108,6 @@ fn code_words(code: i32) -> String {
 
 /// Columns of the longest name of a type.
 const TYPE_WIDTH: usize = 15;
-/// Columns of a value at least, however narrow the terminal is.
-const VALUE_MIN: usize = 16;
 /// Paths of a session's end that a line shows; JSON has all.
 const PATHS_SHOWN_MAX: usize = 20;
 
@@ -124,12 +122,9 @@ pub fn text_row(row: &Row<'_>, style: &Style) -> String {
     notes.push(author(transaction));
     let notes = notes.join(", ");
     let taken = head.len() + TYPE_WIDTH + columns(&path) + columns(&notes) + 6;
-    let space = match style.layout {
-        Layout::Short => style.width.saturating_sub(taken).max(VALUE_MIN),
-        Layout::Wide => usize::MAX,
-    };
+    let space = style.room(taken);
     let words = match row.operation {
-        Operation::SetAcl { acl, .. } => list_words(acl),
+        Operation::SetAcl { acl, .. } => shortened(&list_words(acl), space).into_owned(),
         other => value(other).map_or_else(String::new, |data| data_words(&data, style.values, space)),
     };
     let tone = match row.operation {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use bridge_console::text::{columns, escaped};
-use bridge_console::{Layout, Style, data_words};
+use bridge_console::{Style, data_words};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::record::{Acl, Data, Timestamp};
 use bridge_transactions::compression::{Compression, Decompressed};
@@ -143,13 +143,9 @@ fn text_znode(znode: &SnapshotZnode, tables: &Tables, style: &Style) -> String {
     let notes = notes.join(", ");
     let path = escaped(&znode.path);
     let taken = head.len() + columns(&path) + columns(&notes) + 5;
-    let space = match style.layout {
-        Layout::Short => style.width.saturating_sub(taken).max(16),
-        Layout::Wide => usize::MAX,
-    };
     let words = match &znode.data {
         None => "(null)".to_owned(),
-        Some(bytes) => data_words(&whole(bytes), style.values, space),
+        Some(bytes) => data_words(&whole(bytes), style.values, style.room(taken)),
     };
     format!(
         "{} {path}  {words}  {}",
