@@ -47,6 +47,7 @@ mod subtree;
 #[cfg(test)]
 mod tests;
 mod tree_at;
+mod tree_walk;
 mod visibility;
 
 pub use activity::{ActivityCounts, ActivityKey, ActivityPage, Grouping};

@@ -5,24 +5,26 @@
 
 use std::sync::Arc;
 
-use bridge_core::journal::{Position, ReadLimit, Side, ValuePart};
+use bridge_core::journal::{Position, ReadLimit, Side};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Acl, Lifetime, Op, Record, Timestamp};
 
 use crate::answer::Moment;
 use crate::as_of::{AsOfQuery, AsOfValue};
-use crate::at_position::{AtPosition, STEP_VALUES};
+use crate::at_position::AtPosition;
 use crate::certainty::{Certainty, Doubt};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::KnownPaths;
+use crate::tree_walk::WalkLimits;
 
-/// Paths that one page visits at most: some 100 ms.
-const PATHS_MAX: usize = 2_000;
-
-/// Bytes of values after which a page ends.
-const BYTES_MAX: usize = 8 << 20;
+/// A page: some 100 ms.
+const PAGE: WalkLimits = WalkLimits {
+    znodes: 2_000,
+    visits: u64::MAX,
+    bytes: 8 << 20,
+};
 
 /// Records of a path read in one step.
 const STEP_FACTS: usize = 36;
@@ -151,42 +153,15 @@ impl JournalQuery {
     ) -> Result<SubtreePage, QueryError> {
         self.must_be_visible(under)?;
         let at = AtPosition::new(self, position, now)?;
-        let mut paths = KnownPaths::below(self, under, visited);
-        let mut page = SubtreePage {
-            znodes: Vec::new(),
-            next: None,
+        let paths = KnownPaths::below(self, under, visited);
+        let mut znodes = Vec::new();
+        let take = |path: &ZnodePath, value| {
+            let path = path.clone();
+            znodes.push(SubtreeZnode { path, value });
+            true
         };
-        let (mut bytes, mut last) = (0, None);
-        'page: loop {
-            let room = (PATHS_MAX - page.znodes.len()).min(STEP_VALUES);
-            if room == 0 || bytes >= BYTES_MAX {
-                break;
-            }
-            let step = paths.step(room, u64::MAX, |_| true)?;
-            let mut left = step.wanted.as_slice();
-            while !left.is_empty() {
-                let values = at.values_of(left, ValuePart::Whole)?;
-                let (read, rest) = left.split_at(values.len());
-                left = rest;
-                for (known, value) in read.iter().zip(values) {
-                    if bytes >= BYTES_MAX {
-                        break 'page;
-                    }
-                    let data = value.as_ref().and_then(|value| value.data.as_ref());
-                    bytes += data.map_or(0, |data| data.bytes.len());
-                    last = Some(known.path.clone());
-                    page.znodes.push(SubtreeZnode {
-                        path: known.path.clone(),
-                        value,
-                    });
-                }
-            }
-            if step.is_end {
-                return Ok(page);
-            }
-        }
-        page.next = last;
-        Ok(page)
+        let next = at.walk(paths, PAGE, |_| true, take)?;
+        Ok(SubtreePage { znodes, next })
     }
 
     /// The list and the lifetime of a znode at a moment: those of its incarnation, as the last record at or before the

@@ -1,17 +1,18 @@
 //! The znodes of a subtree at a moment, with their values, page by page.
 
-use bridge_core::journal::{Position, ValuePart};
+use bridge_core::journal::Position;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Timestamp;
 
 use crate::PAGE_MAX;
 use crate::as_of::AsOfValue;
-use crate::at_position::{AtPosition, STEP_VALUES};
+use crate::at_position::AtPosition;
 use crate::changes::PAGE_BYTES_MAX;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::{KnownPath, KnownPaths};
 use crate::selection::PathPattern;
+use crate::tree_walk::WalkLimits;
 use crate::visibility::Access;
 
 /// Paths that one page visits at most: some 100 ms.
@@ -52,49 +53,26 @@ impl JournalQuery {
     /// If the path is hidden, the journal cannot be read, or all readers are busy.
     pub fn tree_at(&self, question: &TreeQuestion<'_>, now: Timestamp) -> Result<TreePage, QueryError> {
         self.must_be_visible(question.under)?;
-        let limit = question.limit.clamp(1, PAGE_MAX);
         let at = AtPosition::new(self, question.at, now)?;
-        let mut paths = KnownPaths::below(self, question.under, question.after);
-        let mut page = TreePage::default();
-        let (mut visits, mut bytes) = (0, 0);
-        let mut last = None;
+        let limits = WalkLimits {
+            znodes: question.limit.clamp(1, PAGE_MAX),
+            visits: PATHS_MAX,
+            bytes: PAGE_BYTES_MAX,
+        };
+        let paths = KnownPaths::below(self, question.under, question.after);
         let is_asked = |known: &KnownPath| {
             is_selected(question.patterns, &known.path) && self.access(&known.path) != Access::Hidden
         };
-        'page: loop {
-            let room = (limit - page.znodes.len()).min(STEP_VALUES);
-            if room == 0 || bytes >= PAGE_BYTES_MAX || visits >= PATHS_MAX {
-                break;
+        let mut page = TreePage::default();
+        page.next = at.walk(paths, limits, is_asked, |path, value| {
+            let Some(value) = value else { return false };
+            let is_absent = value.is_presumed_absent();
+            match is_absent {
+                true => page.unknown += u64::from(!value.certain),
+                false => page.znodes.push((path.clone(), value)),
             }
-            let step = paths.step(room, PATHS_MAX - visits, is_asked)?;
-            visits += step.visits;
-            let mut left = step.wanted.as_slice();
-            while !left.is_empty() {
-                let values = at.values_of(left, ValuePart::Whole)?;
-                let (read, rest) = left.split_at(values.len());
-                left = rest;
-                for (known, value) in read.iter().zip(values) {
-                    if bytes >= PAGE_BYTES_MAX {
-                        break 'page;
-                    }
-                    last = Some(known.path.clone());
-                    let Some(value) = value else { continue };
-                    match (value.is_presumed_absent(), value.certain) {
-                        (true, true) => {}
-                        (true, false) => page.unknown += 1,
-                        _ => {
-                            bytes += value.data.as_ref().map_or(0, |data| data.bytes.len());
-                            page.znodes.push((known.path.clone(), value));
-                        }
-                    }
-                }
-            }
-            last = step.last.or(last);
-            if step.is_end {
-                return Ok(page);
-            }
-        }
-        page.next = last;
+            !is_absent
+        })?;
         Ok(page)
     }
 }
