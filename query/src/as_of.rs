@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::at_position::AtPosition;
 use crate::certainty::{Bound, Certainty, Doubt, RecordRef};
-use crate::coverage::LATE_MS;
+use crate::coverage::{GapsAhead, LATE_MS};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 
@@ -126,32 +126,33 @@ impl JournalQuery {
 pub(crate) struct AsOfQuery {
     position: Position,
     later: Option<Arc<Record>>,
-    bounds: DeleteBounds,
+    bounds: OtherBounds,
 }
 
-/// What other records show of the time of a delete, which a watch does not know.
+/// What other records show of the time of a change that its own record does not know: of a delete that a watch saw, and of
+/// what was found by comparing after a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DeleteBounds {
-    /// The position is in no gap: a delete that was found by comparing later was in a gap that begins after it.
-    pub(crate) is_outside_gaps: bool,
+pub(crate) struct OtherBounds {
+    /// The gaps after the position, if it is in none.
+    pub(crate) ahead: Option<GapsAhead>,
     /// A transaction that is certainly at the position or before it, near it.
     pub(crate) before: Option<Zxid>,
     /// A transaction that is certainly after the position, near it.
     pub(crate) after: Option<Zxid>,
 }
 
-impl DeleteBounds {
+impl OtherBounds {
     /// The side of a delete that is unclear by its own zxid or time.
     fn side_of(self, delete: &RecordTime) -> Side {
-        let Some(zxid) = delete.zxid else {
-            return Side::Unclear;
-        };
         if delete.fidelity == Fidelity::Reconciled {
-            return match self.is_outside_gaps {
+            return match self.ahead.is_some_and(|gaps| gaps.hold(delete.seq)) {
                 true => Side::After,
                 false => Side::Unclear,
             };
         }
+        let Some(zxid) = delete.zxid else {
+            return Side::Unclear;
+        };
         if delete.zxid_kind != ZxidKind::Exact {
             return Side::Unclear;
         }
@@ -172,7 +173,7 @@ impl AsOfQuery {
         AsOfQuery {
             position,
             later: None,
-            bounds: DeleteBounds::default(),
+            bounds: OtherBounds::default(),
         }
     }
 
@@ -192,12 +193,24 @@ impl AsOfQuery {
 
     /// Whether other records may show the side of a record.
     pub(crate) fn needs_bounds(&self, record: &RecordTime) -> bool {
-        let is_open = record.op == Op::Delete && self.own_side_of(record) == Side::Unclear;
-        is_open && matches!(self.position, Position::Time(_))
+        let is_helped = match self.position {
+            Position::Seq(_) => false,
+            Position::Zxid(_) => record.fidelity == Fidelity::Reconciled,
+            Position::Time(_) => true,
+        };
+        is_helped && record.op == Op::Delete && self.own_side_of(record) == Side::Unclear
+    }
+
+    /// Whether other records may show more of the time of a record, or of the changes before it that have none.
+    pub(crate) fn needs_bounds_before(&self, record: &Record) -> bool {
+        let time = RecordTime::from(record);
+        let is_found = record.fidelity == Fidelity::Reconciled && record.missed != Some(0);
+        let is_open = is_found && !matches!(self.position, Position::Seq(_));
+        self.needs_bounds(&time) || (is_open && self.own_side_of(&time) != Side::Before)
     }
 
     /// Takes what other records show.
-    pub(crate) fn with_bounds(&mut self, bounds: DeleteBounds) {
+    pub(crate) fn with_bounds(&mut self, bounds: OtherBounds) {
         self.bounds = bounds;
     }
 
@@ -402,6 +415,11 @@ impl AsOfQuery {
         if let Some(zxid) = overwritten {
             (value.data, value.stat) = (None, None);
             value.doubt(Doubt::Overwritten(*zxid));
+            return;
+        }
+        let is_found = later.fidelity == Fidelity::Reconciled;
+        let gaps = self.bounds.ahead.filter(|_| is_found);
+        if gaps.is_some_and(|gaps| gaps.hold_all_before(later.seq)) {
             return;
         }
         let missed = later.missed.unwrap_or(0);

@@ -5,13 +5,13 @@ use std::slice;
 use std::sync::Arc;
 
 use bridge_core::journal::{
-    NeighbourSearch, Neighbours, PathNumber, Position, ReadLimit, RecordTime, RootProgress, Side, ValuePart,
+    NeighbourSearch, Neighbours, PathNumber, Position, ReadLimit, RootProgress, Side, ValuePart,
 };
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Fidelity, Op, Record, Timestamp};
 
-use crate::as_of::{AsOfQuery, AsOfValue, DeleteBounds};
+use crate::as_of::{AsOfQuery, AsOfValue, OtherBounds};
 use crate::certainty::Doubt;
 use crate::coverage::{Coverage, LATE_MS};
 use crate::entry::EntrySearch;
@@ -192,7 +192,7 @@ impl<'a> AtPosition<'a> {
         let reported = self.reported(path);
         let mut value = None;
         for record in found.next.iter().chain(&found.last) {
-            if query.needs_bounds(&RecordTime::from(&**record)) {
+            if query.needs_bounds_before(record) {
                 query.with_bounds(self.bounds(path)?);
             }
             value = value.or_else(|| query.take(record, reported));
@@ -236,7 +236,7 @@ impl<'a> AtPosition<'a> {
             }
             for record in &read.records {
                 step = STEP_NEAR;
-                if query.needs_bounds(&RecordTime::from(&**record)) {
+                if query.needs_bounds_before(record) {
                     query.with_bounds(self.bounds(path)?);
                 }
                 if record.zxid.is_some() {
@@ -297,22 +297,18 @@ impl<'a> AtPosition<'a> {
         Ok(with_merged(value, merged))
     }
 
-    /// What the records near the position show of the times of deletes.
-    fn bounds(&self, path: &ZnodePath) -> Result<DeleteBounds, QueryError> {
-        // The zxid of a delete that was found by comparing is a bound, and says nothing of the zxids of its gap.
-        let Position::Time(at) = self.position else {
-            return Ok(DeleteBounds::default());
-        };
-        let is_outside_gaps = self.coverage()?.is_complete(path);
-        let (before, after) = match self.dated.get() {
-            Some(dated) => *dated,
-            None => {
+    /// What the gaps after the position and the records near it show of the times of changes.
+    fn bounds(&self, path: &ZnodePath) -> Result<OtherBounds, QueryError> {
+        let (before, after) = match (self.position, self.dated.get()) {
+            (_, Some(dated)) => *dated,
+            (Position::Time(at), None) => {
                 let dated = self.dated_around(at)?;
                 *self.dated.get_or_init(|| dated)
             }
+            (Position::Zxid(_) | Position::Seq(_), None) => (None, None),
         };
-        Ok(DeleteBounds {
-            is_outside_gaps,
+        Ok(OtherBounds {
+            ahead: self.coverage()?.ahead(path),
             before,
             after,
         })

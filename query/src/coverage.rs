@@ -52,6 +52,34 @@ impl OpenGap {
     }
 }
 
+/// The gaps of a root that begin after a position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GapsAhead {
+    /// The first `gap_begin`.
+    first: Option<Seq>,
+    /// The first one that does not say since when changes may be missing: they may be missing before it, too.
+    undated: Option<Seq>,
+}
+
+impl GapsAhead {
+    fn add(&mut self, begin: &Record) {
+        self.first = self.first.or(Some(begin.seq));
+        if begin.gap.as_ref().is_none_or(|gap| gap.since.is_none()) {
+            self.undated = self.undated.or(Some(begin.seq));
+        }
+    }
+
+    /// Whether a record that was found by comparing was found after one of them. Its change is then after the position.
+    pub(crate) fn hold(self, found: Seq) -> bool {
+        self.first.is_some_and(|first| first < found)
+    }
+
+    /// Whether the changes before such a record that have no record are after the position, too.
+    pub(crate) fn hold_all_before(self, found: Seq) -> bool {
+        self.hold(found) && self.undated.is_none_or(|undated| found < undated)
+    }
+}
+
 /// The state of the records of a root at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RootCoverage {
@@ -66,6 +94,7 @@ pub(crate) struct RootCoverage {
     is_marked: bool,
     /// The gap at the end of the journal, if it begins at or before the position.
     unfinished: Option<OpenGap>,
+    ahead: GapsAhead,
     /// Whether there are more marks than are looked at, or none can be found: then nothing is known of gaps.
     is_unread: bool,
     /// The epochs that had begun at its last mark that shows it complete.
@@ -86,6 +115,12 @@ impl Coverage {
     pub(crate) fn is_complete(&self, path: &ZnodePath) -> bool {
         self.of(path)
             .is_some_and(|root| root.is_listed && root.gap.is_none())
+    }
+
+    /// The gaps after the position, if [`Coverage::is_complete`].
+    pub(crate) fn ahead(&self, path: &ZnodePath) -> Option<GapsAhead> {
+        let root = self.of(path).filter(|_| self.is_complete(path));
+        root.map(|root| root.ahead)
     }
 
     /// The doubt of an absence: inside a gap a znode may have been created and deleted again.
@@ -164,8 +199,12 @@ impl RootCoverage {
             _ => {}
         }
         if !is_before {
-            if matches!(mark.op, Op::SnapshotEnd | Op::GapEnd) {
-                self.listed = self.listed.or(Some((mark.seq, mark.time.captured)));
+            match mark.op {
+                Op::SnapshotEnd | Op::GapEnd => {
+                    self.listed = self.listed.or(Some((mark.seq, mark.time.captured)));
+                }
+                Op::GapBegin => self.ahead.add(mark),
+                _ => {}
             }
             self.before_first(mark);
             return;
@@ -231,6 +270,7 @@ impl JournalQuery {
                 gap: None,
                 is_marked: false,
                 unfinished: None,
+                ahead: GapsAhead::default(),
                 is_unread: false,
                 epochs: 0,
             });

@@ -258,6 +258,46 @@ async fn a_moment_inside_a_gap_is_refused_unless_gaps_are_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn znodes_that_were_written_and_deleted_while_no_bridge_ran_are_put_back_without_accepting_a_gap() {
+    real_servers!("restore from before a gap");
+    let mut stage = Stage::set("absent").await;
+    stage.bridge.start_ready().await;
+    for (name, data) in [("a", "1"), ("a/below", "2"), ("b", "3")] {
+        stage.create(name, data).await;
+    }
+    let then = tree(&stage.client, "/absent").await;
+    stage.bridge.terminate().await;
+    let b = stage.client.check_stat(&stage.path("b")).await.unwrap().unwrap();
+    for data in ["4", "5"] {
+        write(&stage, "b", data).await;
+    }
+    let inside = stage.client.check_stat(&stage.path("b")).await.unwrap().unwrap();
+    for name in ["a/below", "a"] {
+        stage.client.delete(&stage.path(name), None).await.unwrap();
+    }
+    stage.bridge.start_ready().await;
+    stage.bridge.at_rest().await;
+    let plan = async |at: i64| {
+        let at = format!("{at:#x}");
+        let words = [
+            "restore", "/absent", "--at", &at, "--plan", "a.plan", "--acl", "parent", "--json",
+        ];
+        stage.run(&words).await
+    };
+    // The control: inside of the gap nothing is certain.
+    let refused = plan(inside.mzxid).await;
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(refused.err.contains("inside a gap"), "{}", refused.err);
+    let planned = plan(b.czxid).await.json(0);
+    assert_eq!(
+        operations(&planned),
+        ["create /absent/a", "create /absent/a/below", "set /absent/b"]
+    );
+    stage.run(&["restore", "apply", "a.plan"]).await.ended(0);
+    assert_eq!(tree(&stage.client, "/absent").await, then);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn places_and_files_that_a_restore_never_touches_are_refused() {
     real_servers!("places of restore");
     let mut stage = Stage::set("places").await;
