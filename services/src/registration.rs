@@ -44,7 +44,8 @@ pub(crate) struct Registration {
     pub(crate) application: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) metadata: BTreeMap<String, Value>,
-    /// The same for the same process; its session where the format has nothing better.
+    /// The same for the same process, also after its session expired and it registered again. `None`: the registration does
+    /// not say it, and its session counts as the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<String>,
 }

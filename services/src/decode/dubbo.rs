@@ -8,8 +8,8 @@ use crate::payload::number_or_text;
 use crate::registration::{Registration, ServiceKey};
 use crate::url::{MASK, Url, form_decode, is_secret};
 
-/// Parameters that are lifted into the event, or differ with each start.
-const NO_METADATA: [&str; 11] = [
+/// Parameters that are lifted into the event, or differ with each start or, of SOFARPC, with each registration.
+const NO_METADATA: [&str; 12] = [
     "interface",
     "group",
     "version",
@@ -17,6 +17,7 @@ const NO_METADATA: [&str; 11] = [
     "application",
     "pid",
     "timestamp",
+    "startTime",
     "side",
     "disabled",
     "enabled",
@@ -87,11 +88,12 @@ fn provider(decoder: &Decoder, interface: &str, name: &str) -> Decoded {
     place.live(instance, registration)
 }
 
-/// The process number and the time of its start, which a restart changes.
+/// The process number and the time of the export, which a restart changes and a process that registers again does not.
+/// SOFARPC has no such time: there the number alone says it, and nothing in a container, where it is always 1.
 fn process(url: &Url) -> Option<String> {
     let (pid, started) = (url.parameter("pid"), url.parameter("timestamp"));
-    (pid.is_some() || started.is_some())
-        .then(|| format!("{}@{}", pid.unwrap_or_default(), started.unwrap_or_default()))
+    let is_known = started.is_some() || pid.is_some_and(|pid| pid != "1");
+    is_known.then(|| format!("{}@{}", pid.unwrap_or_default(), started.unwrap_or_default()))
 }
 
 /// `override://host:port/…?disabled=true` below `configurators`. Its own `enabled` is the switch of the rule. Without a
