@@ -40,7 +40,7 @@ impl ServerOrder {
     /// Whether the configuration of the ensemble has to be asked for at a client port.
     pub(super) fn asks(&self, options: &ObserverOptions) -> bool {
         let knows_none = options.observer_masters.is_empty() && self.members.is_empty();
-        options.servers.is_empty() && (knows_none || self.is_stale)
+        options.discover && options.servers.is_empty() && (knows_none || self.is_stale)
     }
 
     /// Whether there is a server to try.
@@ -71,7 +71,8 @@ impl ServerOrder {
 
     /// The quorum ports to try, in order, each once.
     pub(super) fn order(&self, options: &ObserverOptions) -> Vec<QuorumAddress> {
-        let known = self.members.iter().flat_map(|member| &member.addresses);
+        let members = self.members.iter().filter(|_| options.discover);
+        let known = members.flat_map(|member| &member.addresses);
         let all = options.observer_masters.iter().chain(&self.leader);
         let all = all.chain(&options.servers).chain(known);
         let mut order: Vec<QuorumAddress> = Vec::new();
@@ -206,6 +207,24 @@ mod tests {
         servers.found_none();
         options.servers = vec![at("c")];
         assert!(!servers.asks(&options), "named servers need no configuration");
+    }
+
+    #[test]
+    fn servers_that_nobody_named_are_not_tried_if_none_may_be_discovered() {
+        let mut options = ObserverOptions::new(vec![at("proxy")]);
+        let mut servers = ServerOrder::default();
+        servers.configured(vec![member(1, "a"), member(2, "b")]);
+        assert_eq!(hosts(&servers, &options), ["proxy", "a", "b"]);
+        options.discover = false;
+        options.observer_masters = vec![at("master")];
+        servers.found_none();
+        servers.failed(&at("proxy"));
+        assert_eq!(hosts(&servers, &options), ["master", "proxy"]);
+        options.servers.clear();
+        assert!(
+            !servers.asks(&options),
+            "nor is the ensemble asked for its servers"
+        );
     }
 
     #[test]

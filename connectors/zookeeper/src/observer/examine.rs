@@ -61,18 +61,15 @@ impl EnsembleMembers {
         let not_named = others.filter_map(|member| member.addresses.first().cloned());
         let is_of_member =
             |address: &&QuorumAddress| members.iter().any(|member| member.addresses.contains(address));
+        let unknown = options.servers.iter().filter(|address| !is_of_member(address));
+        // Without names, servers are found in the configuration; where that is not used, its addresses are others.
+        let (not_named, unknown) = match options.discover && !options.servers.is_empty() {
+            true => (not_named.collect(), unknown.cloned().collect()),
+            false => (Vec::new(), Vec::new()),
+        };
         EnsembleMembers {
-            not_named: match options.servers.is_empty() {
-                // They are found in the configuration.
-                true => Vec::new(),
-                false => not_named.collect(),
-            },
-            unknown: options
-                .servers
-                .iter()
-                .filter(|address| !is_of_member(address))
-                .cloned()
-                .collect(),
+            not_named,
+            unknown,
             has_id: has_id(config, id),
         }
     }
@@ -207,6 +204,9 @@ mod tests {
         options.observer_masters = vec![at("zk3:2888")];
         assert_eq!(EnsembleMembers::new(config, &options, id).not_named, []);
         let found = EnsembleMembers::new(config, &ObserverOptions::new(Vec::new()), id);
+        assert_eq!((found.not_named, found.unknown), (Vec::new(), Vec::new()));
+        options.discover = false;
+        let found = EnsembleMembers::new(config, &options, id);
         assert_eq!((found.not_named, found.unknown), (Vec::new(), Vec::new()));
         let clash = format!("server.{}=zk9:2888:3888", id.get());
         assert!(EnsembleMembers::new(clash.as_bytes(), &options, id).has_id);

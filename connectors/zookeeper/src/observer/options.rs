@@ -36,6 +36,11 @@ pub struct ObserverOptions {
     /// The ports of followers that serve observers (`observerMasterPort`), which are tried before the leader.
     #[serde(default)]
     pub observer_masters: Vec<QuorumAddress>,
+    /// Whether the servers in the configuration of the ensemble are tried, too, so that the bridge follows its changes.
+    /// With `false` it connects to `servers` and `observer_masters` alone, for an ensemble whose own addresses lead
+    /// nowhere, or elsewhere, from where the bridge runs.
+    #[serde(default = "default_discover")]
+    pub discover: bool,
     /// The id of the observer, greater than 4294967296. Derived from the name of the source if it is not given.
     #[serde(default)]
     pub id: Option<i64>,
@@ -72,6 +77,10 @@ pub struct QuorumSasl {
     pub password: Secret,
 }
 
+fn default_discover() -> bool {
+    true
+}
+
 fn default_init_timeout() -> Span {
     Span::secs(40)
 }
@@ -95,6 +104,7 @@ impl ObserverOptions {
             bypasses_acls: true,
             servers,
             observer_masters: Vec::new(),
+            discover: default_discover(),
             id: None,
             init_timeout: default_init_timeout(),
             sync_timeout: default_sync_timeout(),
@@ -124,6 +134,13 @@ impl ObserverOptions {
                 "an observer reads all znodes, and no access control list restricts it",
                 "write bypasses_acls = true if the readers of the destinations may see everything, or use capture = \
                  \"watch\"",
+            ));
+        }
+        if !self.discover && self.servers.is_empty() && self.observer_masters.is_empty() {
+            found.push(ConfigIssue::error(
+                "observer.discover",
+                "no server is named, and the configuration of the ensemble is not used",
+                "name the quorum ports in observer.servers, as in \"zk1:2888\", or leave discover out",
             ));
         }
         if let Some(id) = self.id.filter(|id| ObserverId::new(*id).is_none()) {
@@ -188,6 +205,18 @@ mod tests {
         assert_eq!(keys(&options), [] as [&str; 0]);
         options.bypasses_acls = false;
         assert_eq!(keys(&options), ["observer.bypasses_acls"]);
+    }
+
+    #[test]
+    fn an_observer_that_may_not_look_for_servers_needs_one_that_is_named() {
+        let address = || "zk1:2888".parse().unwrap();
+        let mut options = ObserverOptions::new(Vec::new());
+        options.discover = false;
+        assert_eq!(keys(&options), ["observer.discover"]);
+        options.observer_masters = vec![address()];
+        assert_eq!(keys(&options), [] as [&str; 0]);
+        (options.servers, options.observer_masters) = (vec![address()], Vec::new());
+        assert_eq!(keys(&options), [] as [&str; 0]);
     }
 
     #[test]

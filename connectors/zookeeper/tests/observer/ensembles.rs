@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bridge_core::committed::SyncKind;
-use bridge_servers::{ZOOKEEPER_LINES, ZooKeeper, eventually, real_servers};
+use bridge_servers::{Proxy, ZOOKEEPER_LINES, ZooKeeper, eventually, real_servers};
 use bridge_zookeeper::observer::{ObserverOptions, QuorumAddress};
 
 use crate::player::{BOUND, Player, Seen};
@@ -209,6 +209,43 @@ async fn the_servers_are_found_in_the_configuration_of_the_ensemble() {
     );
     player.until("a stage", |seen| seen.ups == 1).await;
     player.end().await;
+}
+
+#[tokio::test]
+async fn the_addresses_of_the_ensemble_are_used_when_the_named_ones_fail_unless_discover_is_false() {
+    real_servers!("the addresses of the ensemble are used when the named ones fail unless discover is false");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    writes(&zookeeper, "/w", 10).await;
+    for discover in [true, false] {
+        let proxy = Proxy::start(zookeeper.quorum_addr(0)).await.unwrap();
+        let named = QuorumAddress {
+            host: "127.0.0.1".to_owned(),
+            port: proxy.addr().port(),
+        };
+        let mut options = ObserverOptions::new(vec![named]);
+        options.discover = discover;
+        let mut player = Player::run(options, &zookeeper.connect_string(), None);
+        player.until("a stage", |seen| seen.ups == 1).await;
+        proxy.cut().await.unwrap();
+        if discover {
+            player.until("a way past the proxy", |seen| seen.ups == 2).await;
+        } else {
+            // Several, so that every server that is known was tried.
+            player.until("failures", |seen| seen.troubles.len() >= 5).await;
+            assert_eq!(player.seen.ups, 1);
+            let real = zookeeper.quorum_addr(0).to_string();
+            let troubles = &player.seen.troubles;
+            assert!(
+                troubles.iter().all(|(_, message)| !message.contains(&real)),
+                "{troubles:?}"
+            );
+            proxy.restore().await.unwrap();
+            player
+                .until("the way through the proxy", |seen| seen.ups == 2)
+                .await;
+        }
+        player.end().await;
+    }
 }
 
 #[tokio::test]
