@@ -13,6 +13,7 @@ use crate::capture::Capture;
 use crate::faults::SESSION;
 use crate::gardener::Gardener;
 use crate::tally::Tally;
+use crate::witness::Witness;
 
 /// The roots that sessions work on, and delete with all that is below.
 const WORKED: [&str; 2] = ["/chaos", "/other root"];
@@ -63,7 +64,9 @@ pub struct Act {
     pub events: Events,
     pub zookeeper: ZooKeeper,
     pub kafka: Kafka,
+    /// Before all ports of the servers that the bridge connects to: for each kind of port one for each server, in order.
     pub proxies: Vec<Proxy>,
+    pub witness: Witness,
     pub bridge: Bridge,
     pub topic: Topic,
     /// The roots of the bridge.
@@ -106,6 +109,7 @@ impl Act {
             configuration(cast.capture.source(&zookeeper, &proxies), &kafka, &roots) + more_sinks;
         let mut bridge = Bridge::configured(program, folder, &configuration)?;
         bridge.launch()?;
+        let witness = Witness::new(bridge.process(), &zookeeper, &proxies);
         Ok(Act {
             cast,
             events: cast.events(),
@@ -113,6 +117,7 @@ impl Act {
             zookeeper,
             kafka,
             proxies,
+            witness,
             bridge,
             roots,
             rounds: 0,

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use bridge_servers::{Child, eventually, is_at_rest, status_of};
 use serde_json::Value;
 
+use crate::witness::Process;
+
 /// How long a start may take on a busy machine.
 const START_BOUND: Duration = Duration::from_secs(60);
 /// How long an answer to a request may take.
@@ -19,6 +21,7 @@ pub struct Bridge {
     program: PathBuf,
     folder: PathBuf,
     child: Option<Child>,
+    process: Process,
     /// The logs of earlier runs.
     logged: Vec<String>,
 }
@@ -33,6 +36,7 @@ impl Bridge {
             program: program.to_owned(),
             folder,
             child: None,
+            process: Process::default(),
             logged: Vec::new(),
         })
     }
@@ -52,8 +56,15 @@ impl Bridge {
         command
             .current_dir(&self.folder)
             .args(["run", "--log-format", "json"]);
-        self.child = Some(Child::start(&command)?);
+        let child = Child::start(&command)?;
+        self.process.is(Some(child.id()));
+        self.child = Some(child);
         Ok(())
+    }
+
+    /// Its process, also of later starts.
+    pub fn process(&self) -> Process {
+        self.process.clone()
     }
 
     /// Its folder.
@@ -76,6 +87,7 @@ impl Bridge {
     }
 
     fn keep_log(&mut self, how: &str) {
+        self.process.is(None);
         if let Some(child) = self.child.take() {
             self.logged
                 .extend(child.lines().into_iter().map(|line| line.text));

@@ -60,34 +60,40 @@ impl Capture {
         }
     }
 
-    /// Proxies before the ports that it reads from.
+    /// Proxies before all ports that it connects to: one for each client port in the order of the servers, and for each
+    /// quorum port.
     pub(crate) async fn proxies(self, zookeeper: &ZooKeeper) -> Result<Vec<Proxy>> {
+        let servers = 0..zookeeper.count();
+        let mut targets: Vec<_> = servers
+            .clone()
+            .map(|server| zookeeper.client_addr(server))
+            .collect();
+        if self == Capture::Observer {
+            targets.extend(servers.map(|server| zookeeper.quorum_addr(server)));
+        }
         let mut proxies = Vec::new();
-        for server in 0..zookeeper.count() {
-            let target = match self {
-                Capture::Observer => zookeeper.quorum_addr(server),
-                Capture::Watch | Capture::Txnlog => zookeeper.client_addr(server),
-            };
+        for target in targets {
             proxies.push(Proxy::start(target).await?);
         }
         Ok(proxies)
     }
 
-    /// The servers that the source connects to, and its further lines.
+    /// The servers that the source connects to, and its further lines. The ensemble's own addresses lead past the
+    /// proxies.
     pub(crate) fn source(self, zookeeper: &ZooKeeper, proxies: &[Proxy]) -> (String, String) {
         let addresses: Vec<String> = proxies.iter().map(|proxy| proxy.addr().to_string()).collect();
+        let (clients, quorums) = addresses.split_at(zookeeper.count());
+        let connect = clients.join(",");
         let lines = match self {
-            Capture::Watch => return (addresses.join(","), String::new()),
-            Capture::Observer => format!("[source.observer]\nservers = {addresses:?}\nspool = \"{SPOOL}\"\n"),
+            Capture::Watch => return (connect, String::new()),
+            Capture::Observer => {
+                format!("[source.observer]\nservers = {quorums:?}\ndiscover = false\nspool = \"{SPOOL}\"\n")
+            }
             Capture::Txnlog => {
                 let servers = 0..zookeeper.count();
                 let folders: Vec<_> = servers.map(|server| zookeeper.data_dir(server)).collect();
                 format!("[source.txnlog]\ndirectories = {folders:?}\n")
             }
-        };
-        let connect = match self {
-            Capture::Observer => zookeeper.connect_string(),
-            Capture::Watch | Capture::Txnlog => addresses.join(","),
         };
         let mode = self.name();
         (

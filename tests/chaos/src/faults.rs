@@ -170,12 +170,10 @@ async fn befall_outside(
             }
         }
         _ => {
-            let proxies = if matches!(fault, Outside::CutOne) {
-                &proxies[server..=server]
-            } else {
-                proxies
-            };
-            for proxy in proxies {
+            let is_hit = |at: usize| !matches!(fault, Outside::CutOne) || at % zookeeper.count() == server;
+            let hit = proxies.iter().enumerate().filter(|(at, _)| is_hit(*at));
+            let hit: Vec<&Proxy> = hit.map(|(_, proxy)| proxy).collect();
+            for proxy in &hit {
                 match fault {
                     Outside::CutShort | Outside::CutLong | Outside::CutOne => proxy.cut().await?,
                     Outside::DeafBridge => proxy.one_way(Direction::ToClient).await?,
@@ -186,7 +184,7 @@ async fn befall_outside(
             }
             let is_short = matches!(fault, Outside::CutShort | Outside::DarkShort);
             sleep(if is_short { short } else { long }).await;
-            for proxy in proxies {
+            for proxy in hit {
                 proxy.restore().await?;
             }
         }

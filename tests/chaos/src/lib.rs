@@ -24,6 +24,7 @@ mod run;
 mod tally;
 mod transaction_trials;
 mod trials;
+mod witness;
 mod work;
 
 pub use capture::Capture;

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub account: Option<Account>,
     /// The most packets that a leader had waiting for the bridge.
     pub queued: u64,
+    /// Looks at which the bridge was connected to servers, always through a proxy.
+    pub connected: u64,
     /// From the last fault until everything had arrived.
     pub healed_in: Duration,
     pub judged_in: Duration,
@@ -75,12 +77,13 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
         shake_outside(&act.zookeeper, &act.proxies, &mut outside, deadline),
         shake_inside(&mut act.bridge, &hand, &mut inside, deadline),
         lossless::watch_queues(&act.zookeeper, asked_until),
+        act.witness.watch(deadline),
     );
     shared.stop();
     while let Some(worked) = workers.join_next().await {
         worked.context("a worker broke")?;
     }
-    let (mut faults, others, queued) = shaken?;
+    let (mut faults, others, queued, connected) = shaken?;
     faults.add(&others);
     let since = Instant::now();
     act.heal().await?;
@@ -100,6 +103,7 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
             census: case.census(),
             account,
             queued,
+            connected,
             healed_in,
             complaints,
             judged_in: judged.elapsed(),
@@ -163,7 +167,12 @@ async fn settle(act: &mut Act, shared: &Shared) -> Result<(Tree, Tally)> {
     let mut seen = "nothing at rest".to_owned();
     while Instant::now() < deadline {
         tokio::time::sleep(LOOK_PAUSE).await;
+        let connections = act.witness.look()?;
         if !act.bridge.is_at_rest().await? {
+            continue;
+        }
+        if connections == 0 && act.cast.capture != Capture::Txnlog {
+            seen = "the bridge is at rest, and has no connection through a proxy".to_owned();
             continue;
         }
         block_in_place(|| act.topic.read_on());

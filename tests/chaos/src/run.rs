@@ -89,6 +89,8 @@ pub struct Total {
     forced: usize,
     /// The most packets that a leader had waiting for the bridge.
     queued: u64,
+    /// Looks at which the bridge was connected to servers, always through a proxy.
+    connected: u64,
 }
 
 impl fmt::Display for Total {
@@ -104,12 +106,17 @@ impl fmt::Display for Total {
             exact,
             forced,
             queued,
+            connected,
         } = self;
         writeln!(
             f,
             "{trials} trials, {acts} acts, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
         )?;
         writeln!(f, "{} faults: {faults}", faults.total())?;
+        writeln!(
+            f,
+            "at {connected} looks the bridge was connected to servers, always through a proxy"
+        )?;
         if *exact > 0 {
             writeln!(
                 f,
@@ -167,6 +174,7 @@ impl Chaos {
                 total.tried += outcome.tried;
                 total.faults.add(&outcome.faults);
                 total.queued = total.queued.max(outcome.queued);
+                total.connected += outcome.connected;
                 last = Some(outcome);
             }
             if let Some(last) = last {
