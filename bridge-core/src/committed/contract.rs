@@ -79,6 +79,13 @@ impl SourceMachine for Committed {
         }
     }
 
+    fn is_current(&self) -> bool {
+        match &self.state {
+            HistoryState::Following(history) => history.is_up_to_date(),
+            _ => false,
+        }
+    }
+
     fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -109,6 +109,10 @@ impl TxnSequence {
         self.release(ready);
     }
 
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.is_up_to_date
+    }
+
     fn release(&mut self, ready: &mut Vec<CommittedTxn>) {
         let held = std::mem::take(&mut self.held);
         self.held_bytes = 0;

@@ -53,6 +53,11 @@ pub trait SourceMachine: Send {
     /// The state of the machine.
     fn state(&self) -> CaptureState;
 
+    /// Whether it is live and nothing of the time before its connection is missing any more.
+    fn is_current(&self) -> bool {
+        self.state() == CaptureState::Live
+    }
+
     /// The counters.
     fn counters(&self) -> &Counters;
 

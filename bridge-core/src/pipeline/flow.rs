@@ -11,6 +11,8 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::lateness::Lateness;
+use super::standstill::Standstill;
 use crate::backoff::{Backoff, Jitter};
 use crate::journal::{
     Folded, JournalError, JournalErrorKind, JournalWriter, Maintained, ProgressError, RefusedProgress,
@@ -83,6 +85,10 @@ pub struct Flow<L> {
     events: VecDeque<PipelineEvent>,
     /// Whether there is a connection that may report.
     is_fed: bool,
+    standstill: Standstill,
+    lateness: Lateness,
+    /// Of a connection that reads transactions.
+    feed: FeedMeasures,
 }
 
 impl<L: JournalWriter> Flow<L> {
@@ -99,6 +105,9 @@ impl<L: JournalWriter> Flow<L> {
             is_crowded: false,
             events: VecDeque::new(),
             is_fed: true,
+            standstill: Standstill::default(),
+            lateness: Lateness::default(),
+            feed: FeedMeasures::default(),
         }
     }
 
@@ -138,6 +147,7 @@ impl<L: JournalWriter> Flow<L> {
                 Ok(())
             }
             SourceEvent::Feed(measures) => {
+                self.feed = measures.clone();
                 self.events.push_back(PipelineEvent::Feed(measures));
                 Ok(())
             }
@@ -192,14 +202,27 @@ impl<L: JournalWriter> Flow<L> {
     }
 
     fn step(&mut self, input: Input, now: Timestamp) -> Result<(), JournalError> {
+        let is_trusted = self.standstill.trusts(now);
         match self.machine.step(now, input, &mut self.journal) {
             Ok(outcome) => self.act(outcome),
             Err(error) => return self.failed(error),
         }
-        if self.is_fed && self.machine.state() == CaptureState::Live {
-            self.journal.set_live(now);
+        if is_trusted && self.is_fed && self.machine.is_current() {
+            self.note_live(now);
         }
         Ok(())
+    }
+
+    /// Capture is live, and complete as far as is known.
+    fn note_live(&mut self, now: Timestamp) {
+        let known = self.machine.reported().zip(self.feed.view().newest);
+        let until = match known {
+            Some((position, newest)) => self.lateness.complete_until(position, newest, now),
+            None => Some(now),
+        };
+        if let Some(until) = until {
+            self.journal.set_live(until);
+        }
     }
 
     /// The connection is gone and reports nothing more, so capture is live no more, whatever the machine knows.

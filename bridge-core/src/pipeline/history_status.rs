@@ -86,7 +86,7 @@ impl LagClock {
 
 /// The transactions after a position, of the leader that has proposed the newest one. A leader that has none yet is at
 /// the counter 0 of its epoch.
-fn transactions_between(position: Zxid, newest: Zxid) -> u64 {
+pub(super) fn transactions_between(position: Zxid, newest: Zxid) -> u64 {
     let (epoch, counter) = (newest.0 >> 32, newest.0 & 0xffff_ffff);
     match (position.0 >> 32).cmp(&epoch) {
         std::cmp::Ordering::Less => counter,

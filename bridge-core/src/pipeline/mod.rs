@@ -9,8 +9,10 @@
 mod flow;
 mod group_commit;
 mod history_status;
+mod lateness;
 mod latency;
 mod run;
+mod standstill;
 mod status;
 mod ticker;
 

@@ -10,8 +10,8 @@ use crate::journal::Before;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{
-    Data, Fidelity, Gap, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat, State, Times, Timestamp,
-    ZxidKind,
+    Data, Fidelity, Gap, GapReason, Identity, Mode, Op, Origin, Record, Run, SchemaName, Stat, State, Times,
+    Timestamp, ZxidKind,
 };
 
 /// A living znode.
@@ -57,6 +57,8 @@ pub struct Model {
     pub server: Option<Arc<str>>,
     /// How the next records were captured; `None`: with a watch.
     pub mode: Option<Mode>,
+    /// The last moment at which capture was live, for the next gaps.
+    pub live: Option<Timestamp>,
     /// The configured content of `before`.
     pub before: Before,
 }
@@ -103,7 +105,7 @@ impl Model {
         };
         match entry.word {
             RecordKind::Change(change) => self.change(&mut record, change),
-            word => control(&mut record, word),
+            word => control(&mut record, word, self.live),
         }
         self.records.push(Arc::new(record));
         seq
@@ -341,7 +343,7 @@ fn snapshot_identity(stat: &Stat, run: uuid::Uuid) -> Name {
     }
 }
 
-fn control(record: &mut Record, word: RecordKind) {
+fn control(record: &mut Record, word: RecordKind, live: Option<Timestamp>) {
     let root = record.root.clone().map_or(String::new(), |root| root.to_string());
     let identity = match &word {
         RecordKind::Change(_) => unreachable!("changes are handled before"),
@@ -390,7 +392,19 @@ fn control(record: &mut Record, word: RecordKind) {
                 from_zxid: *from_zxid,
                 to_zxid: None,
                 reason: *reason,
-                since: None,
+                since: match reason {
+                    GapReason::Started
+                    | GapReason::Disconnected
+                    | GapReason::Expired
+                    | GapReason::Overflow
+                    | GapReason::Mode
+                    | GapReason::Unwatched => live,
+                    // When such a gap began is not known.
+                    GapReason::Liveness
+                    | GapReason::Rebaselined
+                    | GapReason::Permission
+                    | GapReason::Unproved => None,
+                },
                 differences: None,
             });
             Identity::GapMark {

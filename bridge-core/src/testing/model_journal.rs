@@ -37,6 +37,8 @@ pub struct ModelState {
     position: Option<HistoryPosition>,
     shadow: BTreeMap<ShadowKey, ShadowNode>,
     uncaptured: Option<BTreeMap<ZnodePath, SessionId>>,
+    /// Until when capture was live.
+    live: Option<Timestamp>,
     term: Term,
     /// The first record that is kept.
     oldest: u64,
@@ -124,9 +126,12 @@ impl Default for ModelJournal {
 impl ModelJournal {
     /// Opens what is on the disk.
     pub fn open(disk: Rc<RefCell<ModelDisk>>) -> ModelJournal {
-        // The connected server is not stored.
-        disk.borrow_mut().state.model.server = None;
-        disk.borrow_mut().state.model.mode = None;
+        // The connected server is not stored, and until when capture was live is only now and then.
+        {
+            let state = &mut disk.borrow_mut().state;
+            (state.model.server, state.model.mode) = (None, None);
+            state.model.live = state.live;
+        }
         let term = disk.borrow().state.term.next();
         ModelJournal {
             disk,
@@ -484,6 +489,19 @@ impl JournalWriter for ModelJournal {
 
     fn set_mode(&mut self, mode: Option<Mode>) {
         self.disk.borrow_mut().state.model.mode = mode;
+    }
+
+    fn set_live(&mut self, now: Timestamp) {
+        self.disk.borrow_mut().state.model.live = Some(now);
+    }
+
+    fn store_live(&mut self) -> Result<(), JournalError> {
+        assert!(self.undo.is_none(), "it has a batch of its own");
+        let state = &mut self.disk.borrow_mut().state;
+        if state.live != state.model.live {
+            (state.live, state.term) = (state.model.live, self.term);
+        }
+        Ok(())
     }
 
     fn seal(&mut self) -> Result<SealedBatch, JournalError> {

@@ -32,4 +32,10 @@ pub enum Habit {
     StatFlipped(u8),
     /// Each write of a transaction has a record of its own.
     Unfolded,
+    /// It says ahead of time until when capture is live.
+    LiveAhead,
+    /// Capture is said to be live without a watch, too.
+    LiveWithoutWatch,
+    /// Capture is said to be live as soon as the process goes on after it stood still.
+    LiveAfterStop,
 }

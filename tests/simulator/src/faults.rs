@@ -14,6 +14,9 @@ const ISOLATED_MS: u64 = 2_500;
 /// The same where it takes longer to know, by the usual `syncLimit` and more.
 const ISOLATED_FOR_LONG_MS: u64 = 14_000;
 
+/// How long the bridge is stopped: longer than a lost connection may look live.
+const SUSPENDED_MS: std::ops::Range<u64> = 61_000..600_000;
+
 /// Every so many requests a list changes before they are answered, where lists are read.
 const LIST_CHANGES_EVERY: u64 = 5;
 
@@ -24,7 +27,7 @@ impl World {
     /// One fault of those that the plan knows.
     pub(crate) fn fault(&mut self) {
         let plan = self.plan.faults;
-        let table: [Row; 16] = [
+        let table: [Row; 17] = [
             (plan.cuts, 4, World::cut),
             (plan.cuts, 1, World::drop_session),
             (plan.losses, 2, World::half_open),
@@ -41,6 +44,7 @@ impl World {
             (plan.full, 2, World::fill_disk),
             (plan.full, 2, World::limit_journal),
             (plan.clock, 1, World::jump_clock),
+            (plan.suspends, 1, World::suspend),
         ];
         let total: u32 = table.iter().filter(|row| row.0).map(|row| row.1).sum();
         if total == 0 {
@@ -317,6 +321,24 @@ impl World {
             None => Some(room),
             Some(_) => None,
         };
+    }
+
+    /// The bridge's machine stands still while the ensemble goes on, and its session ends. At first its connection seems
+    /// to be there.
+    fn suspend(&mut self) {
+        if self.bridge.is_none() {
+            return;
+        }
+        self.trace(|| "the bridge stands still".into());
+        self.seen.see(Seen::Suspended);
+        self.half_open();
+        for _ in 0..self.random.random_range(0..5) {
+            self.write();
+        }
+        let (before, stood) = (self.now_ms, self.random.random_range(SUSPENDED_MS));
+        self.now_ms += stood;
+        // The rest of what lasts for a while goes on afterwards.
+        self.half_open_until_ms = self.half_open_until_ms.map(|until| until.max(before) + stood);
     }
 
     fn jump_clock(&mut self) {

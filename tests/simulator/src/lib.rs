@@ -22,6 +22,7 @@ mod faults;
 pub mod journal;
 pub mod judge;
 mod lies;
+mod live;
 mod peace;
 pub mod plan;
 mod process;

@@ -17,6 +17,9 @@ const REAL_JOURNAL_EVERY: u64 = 20;
 /// Every so many seeds lists are read.
 const LISTS_EVERY: u64 = 3;
 
+/// Every so many seeds the bridge stands still at times. It takes no chance of the seed's own.
+const SUSPENDS_EVERY: u64 = 9;
+
 /// The plan of one seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -93,6 +96,8 @@ pub struct FaultPlan {
     pub full: bool,
     /// The clock jumps.
     pub clock: bool,
+    /// The bridge is stopped for minutes, as with its machine.
+    pub suspends: bool,
     /// Sinks fail.
     pub sinks: bool,
 }
@@ -101,7 +106,10 @@ impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64, sends_zxids: bool) -> Plan {
         let mut random = StdRng::seed_from_u64(seed ^ 0x706c_616e);
-        let faults = FaultPlan::draw(&mut random);
+        let faults = FaultPlan {
+            suspends: seed % SUSPENDS_EVERY == 4,
+            ..FaultPlan::draw(&mut random)
+        };
         let servers = if faults.lag || faults.elections || faults.isolation {
             *[2, 3, 3, 5].choose(&mut random).unwrap_or(&3)
         } else {
@@ -171,6 +179,7 @@ impl FaultPlan {
             kills: often(0.4),
             full: often(0.2),
             clock: often(0.2),
+            suspends: false,
             sinks: often(0.5),
         }
     }

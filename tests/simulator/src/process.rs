@@ -22,6 +22,7 @@ impl World {
     pub(crate) fn start(&mut self) {
         self.seen.see(Seen::Restarted);
         self.trace(|| "the bridge starts".into());
+        self.liveness.started(self.now_ms);
         let mut journal = self.store.open();
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name.clone()).collect();
         let cursors: Vec<Seq> = names
@@ -92,6 +93,7 @@ impl World {
         self.trace(|| format!("{lost} records are lost"));
         self.seen.see(Seen::CommitsLost);
         let tail = self.store.disk.borrow().state.model.records.len();
+        self.timed = self.timed.min(tail);
         let mut bench = Bench {
             ensemble: &self.ensemble,
             excuses: self.excuses,

@@ -21,7 +21,7 @@ use crate::controls::Habit;
 use crate::coverage::{Coverage, Seen};
 use crate::ensemble::Ensemble;
 use crate::journal::{Faults, Store, Tap, Trail};
-use crate::judge::{Bench, Excuses, Judge};
+use crate::judge::{Bench, Excuses, Judge, Liveness};
 use crate::lies::Liar;
 use crate::plan::Plan;
 use crate::sinks::{Around, Sink, Step};
@@ -64,6 +64,9 @@ pub struct World {
     pub(crate) disk_faults: Rc<RefCell<Faults>>,
     pub(crate) trail: Rc<RefCell<Trail>>,
     pub(crate) judge: Judge,
+    pub(crate) liveness: Liveness,
+    /// Records whose time was judged.
+    pub(crate) timed: usize,
     pub(crate) excuses: Excuses,
     pub(crate) bridge: Option<Bridge>,
     pub(crate) restart_ms: u64,
@@ -105,6 +108,8 @@ impl World {
             random: fork(),
             store: Store::new(disk, plan.with_real_journal),
             judge: Judge::new(&plan.capture.roots),
+            liveness: Liveness::default(),
+            timed: 0,
             plan,
             habit,
             now_ms: 1_000,
@@ -187,7 +192,7 @@ impl World {
         }
     }
 
-    fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         let before = self.ensemble.log_len();
         let time = self.wall().0;
         self.workload.write(&mut self.ensemble, time, &mut self.seen);
@@ -278,6 +283,7 @@ impl World {
                     .go_on(now)
                     .expect("a simulated journal fails only for want of room");
             }
+            self.note_live(now);
             self.hear();
         }
         self.commit();
@@ -306,6 +312,7 @@ impl World {
         bridge.has_open_batch = true;
         let taken = bridge.flow.report(report, now);
         taken.expect("a simulated journal fails only for want of room");
+        self.note_live(now);
         self.hear();
     }
 
@@ -464,6 +471,7 @@ impl World {
             };
             self.judge.take(batch, &mut bench);
         }
+        self.judge_times();
     }
 
     fn note_slowest(&mut self) {
@@ -506,6 +514,7 @@ impl World {
                 .flow
                 .tick(now)
                 .expect("a simulated journal fails only for want of room");
+            self.note_live(now);
             self.trace(|| "tick".into());
             self.hear();
         }

@@ -104,6 +104,24 @@ fn a_progress_that_skips_records_is_refused() {
 }
 
 #[test]
+fn saying_ahead_of_time_until_when_capture_is_live_is_caught() {
+    is_caught(Habit::LiveAhead, &["when capture was not live"]);
+}
+
+#[test]
+fn saying_without_a_watch_that_capture_is_live_is_caught() {
+    is_caught(Habit::LiveWithoutWatch, &["when capture was not live"]);
+}
+
+#[test]
+fn saying_right_after_a_stop_that_capture_is_live_is_caught() {
+    is_caught(
+        Habit::LiveAfterStop,
+        &["after the last moment at which a change would have been heard of"],
+    );
+}
+
+#[test]
 fn a_multi_that_is_torn_apart_is_caught() {
     is_caught(Habit::TornMulti, &["are torn apart"]);
 }

@@ -120,6 +120,11 @@ fn forgetting_the_last_position_is_caught() {
 }
 
 #[test]
+fn saying_that_capture_is_live_before_it_is_up_to_date_is_caught() {
+    is_caught(TransactionHabit::LiveBeforeUpToDate, &["which it misses"]);
+}
+
+#[test]
 fn a_record_for_each_write_of_a_multi_is_caught() {
     is_caught(
         TransactionHabit::UnfoldsMultis,

@@ -195,6 +195,22 @@ fn transactions_of_an_earlier_epoch_are_recorded_only_once_they_are_known_to_be_
 }
 
 #[test]
+fn a_source_that_takes_the_history_of_its_absence_is_not_current_before_it_is_up_to_date() {
+    let mut bench = filled();
+    bench.list();
+    let txn = bench.server.one(&Ask::Set("/a/1", "w"));
+    bench.connect();
+    bench.synced(SyncKind::Diff).unwrap();
+    bench.send(vec![txn]).unwrap();
+    assert_eq!(bench.machine.state(), CaptureState::Live);
+    assert!(!bench.machine.is_current());
+    bench.step(Input::UpToDate).unwrap();
+    assert!(bench.machine.is_current());
+    bench.step(Input::Disconnected).unwrap();
+    assert!(!bench.machine.is_current());
+}
+
+#[test]
 fn a_history_that_is_cut_by_a_lagging_server_changes_nothing() {
     let mut bench = filled();
     bench.list();

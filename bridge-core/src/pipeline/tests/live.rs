@@ -103,6 +103,24 @@ fn the_gap_of_a_lost_connection_begins_with_the_last_moment_of_the_connection() 
 }
 
 #[test]
+fn a_bridge_that_stood_still_is_live_again_only_when_a_lost_connection_would_have_shown() {
+    // The connection notices only after a while that it is lost.
+    for (noticed, expected) in [(3_602_000, 2_000), (3_700_000, 3_699_000)] {
+        let folder = TempDir::new().unwrap();
+        let mut bridge = Bridge::start(&folder);
+        bridge.connect(1_000);
+        bridge.tick(2_000);
+        // The machine is suspended for an hour.
+        for now in (3_600_000..noticed).step_by(1_000) {
+            bridge.tick(now);
+        }
+        bridge.input(Input::Disconnected, noticed);
+        bridge.connect(noticed + 1_000);
+        assert_eq!(last_gap(&folder).since, Some(Timestamp(expected)), "{noticed}");
+    }
+}
+
+#[test]
 fn a_bridge_that_ends_stores_how_far_its_connection_was_live_and_no_later_moment() {
     let folder = TempDir::new().unwrap();
     let mut bridge = Bridge::start(&folder);

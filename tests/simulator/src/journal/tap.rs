@@ -293,6 +293,17 @@ impl JournalWriter for Tap {
         self.inner.set_mode(mode);
     }
 
+    fn set_live(&mut self, now: Timestamp) {
+        self.inner.set_live(now);
+    }
+
+    fn store_live(&mut self) -> Result<(), JournalError> {
+        if self.faults.borrow().disk_is_full {
+            return Err(simulated(JournalErrorKind::DiskFull));
+        }
+        self.inner.store_live()
+    }
+
     fn seal(&mut self) -> Result<SealedBatch, JournalError> {
         if let Err(error) = self.check_writable() {
             self.rollback()?;

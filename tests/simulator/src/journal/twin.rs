@@ -336,6 +336,17 @@ impl JournalWriter for Twin {
         }
     }
 
+    fn set_live(&mut self, now: Timestamp) {
+        self.model.set_live(now);
+        if let Some(real) = &mut self.real {
+            real.set_live(now);
+        }
+    }
+
+    fn store_live(&mut self) -> Result<(), JournalError> {
+        self.both("store_live", |journal| journal.store_live())
+    }
+
     fn seal(&mut self) -> Result<SealedBatch, JournalError> {
         self.both("seal", |journal| journal.seal())
     }

@@ -1,12 +1,13 @@
 //! The judge: compares the journal and the deliveries with the true history, after every commit.
 //!
 //! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. `records`
-//! checks records, `brackets` gaps and runs, `fold` the tree that they add up to, `lives` incarnations that nobody
-//! read, `arrivals` the sinks.
+//! checks records, `brackets` gaps and runs, `liveness` their begin in time, `fold` the tree that they add up to, `lives`
+//! incarnations that nobody read, `arrivals` the sinks.
 
 mod arrivals;
 mod brackets;
 mod fold;
+mod liveness;
 mod lives;
 mod records;
 
@@ -22,6 +23,7 @@ use crate::ensemble::Ensemble;
 
 pub use arrivals::check_arrivals;
 use brackets::Open;
+pub(crate) use liveness::Liveness;
 use lives::Lives;
 
 /// Events of a seed that weaken the promises.

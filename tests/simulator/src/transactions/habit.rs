@@ -23,6 +23,8 @@ pub enum TransactionHabit {
     ForgetsPosition,
     /// Each write of a multi has a record of its own.
     UnfoldsMultis,
+    /// Capture is said to be live while the history of an absence is still being taken.
+    LiveBeforeUpToDate,
     /// A bit of a field of each Stat is another one.
     FlipsStat(u8),
 }

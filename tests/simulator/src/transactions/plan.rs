@@ -15,6 +15,9 @@ use super::habit::TransactionHabit;
 /// Every so many seeds the real journal runs beside the model.
 const REAL_JOURNAL_EVERY: u64 = 20;
 
+/// Every so many seeds the bridge is away for minutes. It takes no chance of the seed's own.
+const ABSENCES_EVERY: u64 = 5;
+
 /// Paths that some plans exclude: children of captured znodes, and all below them.
 const EXCLUDED: &str = "/*/2";
 
@@ -41,6 +44,8 @@ pub struct TransactionPlan {
     pub holes: bool,
     /// The bridge is killed.
     pub kills: bool,
+    /// It stays away for minutes then.
+    pub absences: bool,
     /// The disk is full.
     pub full: bool,
     /// The power is lost.
@@ -96,6 +101,7 @@ impl TransactionPlan {
             elections: often(0.6) || is_about_tails,
             holes: often(0.3) && !is_about_tails,
             kills: often(0.5) && !is_about_tails,
+            absences: seed % ABSENCES_EVERY == 2,
             full: often(0.3),
             power: often(0.3) && !is_about_tails,
             syncs_commits: with_real_journal || often(0.6),

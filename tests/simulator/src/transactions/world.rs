@@ -7,10 +7,11 @@ use std::rc::Rc;
 
 use bridge_core::committed::{Committed, HistoryPosition};
 use bridge_core::image_txn::ImageTxn;
+use bridge_core::journal::JournalWriter;
 use bridge_core::machine::{CaptureState, StepError};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::pipeline::{Flow, PipelineEvent};
-use bridge_core::record::Timestamp;
+use bridge_core::record::{Gap, Op, Timestamp};
 use bridge_core::source::{Connection, Input, SourceEvent};
 use bridge_core::testing::ModelDisk;
 use rand::rngs::StdRng;
@@ -23,6 +24,18 @@ use super::leader::{Leader, Packet};
 use super::plan::{TransactionPlan, is_captured};
 use super::reached::{Encountered, Encounters};
 use crate::journal::{Faults, Store, Tap, Trail};
+
+/// How long a bridge stays away: longer than a lost connection may look live.
+const ABSENT_MS: std::ops::Range<u64> = 61_000..600_000;
+
+/// A gap may begin so much later than what it misses, as readers know.
+const LATE_MS: u64 = 60_000;
+
+/// The wall clock when the virtual time begins.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// Batches between two rounds in which it is stored until when capture is live.
+const BATCHES_PER_RETENTION: u64 = 8;
 
 /// Steps of peace after which everything has to be at rest.
 const PEACE_MAX: usize = 20_000;
@@ -43,6 +56,9 @@ pub struct TransactionWorld {
     random: StdRng,
     now_ms: u64,
     leader: Leader,
+    /// When each transaction of its history was committed.
+    committed_ms: Vec<u64>,
+    batches: u64,
     store: Store,
     disk_faults: Rc<RefCell<Faults>>,
     trail: Rc<RefCell<Trail>>,
@@ -74,6 +90,8 @@ impl TransactionWorld {
             habit,
             now_ms: 1_000,
             leader: Leader::new(),
+            committed_ms: Vec::new(),
+            batches: 0,
             disk_faults: Rc::default(),
             trail: Rc::default(),
             excused: BTreeSet::new(),
@@ -121,7 +139,13 @@ impl TransactionWorld {
             .map(|process| process.flow.machine().state())
     }
 
+    fn wall(&self) -> Timestamp {
+        Timestamp(EPOCH_MS + self.now_ms.cast_signed())
+    }
+
     fn pass_time(&mut self) {
+        self.committed_ms
+            .resize(self.leader.server.history.len(), self.now_ms);
         self.now_ms += self.random.random_range(0..50);
         if self.now_ms >= self.full_until_ms {
             self.disk_faults.borrow_mut().disk_is_full = false;
@@ -169,8 +193,7 @@ impl TransactionWorld {
             };
             let stored = tap.set_position(Some(&rewound));
             stored.expect("a simulated disk that is not full takes it");
-            bridge_core::journal::JournalWriter::commit(tap)
-                .expect("a simulated disk that is not full takes it");
+            JournalWriter::commit(tap).expect("a simulated disk that is not full takes it");
         }
     }
 
@@ -222,6 +245,7 @@ impl TransactionWorld {
 
     /// The pipeline takes what waits into one transaction, and commits; or the process is killed before.
     fn pipeline(&mut self) {
+        let now = self.wall();
         for _ in 0..self.random.random_range(1..8) {
             let Some(process) = &mut self.process else { return };
             let Some(report) = process.driver.channel.pop_front() else {
@@ -234,9 +258,9 @@ impl TransactionWorld {
             if let SourceEvent::Connected { connection, .. } = &report {
                 process.taken = *connection;
             }
-            let now = Timestamp(1_700_000_000_000 + self.now_ms.cast_signed());
             let taken = process.flow.report(report, now);
             taken.expect("a simulated journal fails only for want of room");
+            self.lie_about_live(now);
             self.hear();
             if self.may_be_killed() {
                 self.seen.see(Encountered::KilledWithOpenBatch);
@@ -248,12 +272,21 @@ impl TransactionWorld {
             self.seen.see(Encountered::Held);
         }
         if process.flow.has_more() {
-            let now = Timestamp(1_700_000_000_000 + self.now_ms.cast_signed());
             let more = process.flow.go_on(now);
             more.expect("a simulated journal fails only for want of room");
             self.hear();
         }
         self.make_durable();
+    }
+
+    /// The habit that takes a source for complete as soon as it follows.
+    fn lie_about_live(&mut self, now: Timestamp) {
+        if let Some(process) = &mut self.process
+            && self.habit == Some(TransactionHabit::LiveBeforeUpToDate)
+            && process.flow.machine().state() == CaptureState::Live
+        {
+            process.flow.journal().set_live(now);
+        }
     }
 
     fn may_be_killed(&mut self) -> bool {
@@ -355,6 +388,31 @@ impl TransactionWorld {
         if committed.is_some() {
             self.judge_all();
         }
+        self.batches += 1;
+        let now = self.wall();
+        if let Some(process) = &mut self.process
+            && self.batches.is_multiple_of(BATCHES_PER_RETENTION)
+        {
+            let stored = process.flow.retain(now);
+            stored.expect("a simulated journal fails only for want of room");
+        }
+    }
+
+    /// A gap says since when it counts, and misses nothing from long before that.
+    fn judge_since(&mut self, gap: &Gap) {
+        let Some(since) = gap.since else { return };
+        self.seen.see(Encountered::GapSince);
+        let mut history = self.leader.server.history.iter().zip(&self.committed_ms);
+        let missed = history.find(|(txn, _)| txn.zxid > gap.from_zxid);
+        if let Some((txn, committed_ms)) = missed {
+            let since_ms = (since.0 - EPOCH_MS).cast_unsigned();
+            assert!(
+                since_ms <= committed_ms + LATE_MS,
+                "a gap begins {} ms after {}, which it misses: {gap:?}",
+                since_ms - committed_ms,
+                txn.zxid
+            );
+        }
     }
 
     fn judge_all(&mut self) {
@@ -363,6 +421,11 @@ impl TransactionWorld {
             usize::MAX,
             &mut crate::coverage::Coverage::default(),
         );
+        for record in &records {
+            if let (Op::GapBegin, Some(gap)) = (record.op, &record.gap) {
+                self.judge_since(gap);
+            }
+        }
         let mut bench = Bench {
             history: &self.leader.server.history,
             excused: &self.excused,
@@ -450,6 +513,21 @@ impl TransactionWorld {
         self.seen.see(Encountered::Killed);
         self.process = None;
         self.restart_ms = self.now_ms + self.random.random_range(10..2_000);
+        if self.plan.absences {
+            self.be_absent();
+        }
+    }
+
+    /// The ensemble goes on for minutes without the bridge.
+    fn be_absent(&mut self) {
+        self.seen.see(Encountered::Absent);
+        for _ in 0..self.random.random_range(0..self.plan.window) {
+            self.propose();
+            self.commit();
+            self.committed_ms
+                .resize(self.leader.server.history.len(), self.now_ms);
+        }
+        self.now_ms += self.random.random_range(ABSENT_MS);
     }
 
     /// What was not synchronised is lost: the judge reads what is left.
