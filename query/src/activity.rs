@@ -18,8 +18,8 @@ use crate::selection::Selection;
 /// How records are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grouping {
-    /// The length of an interval, in milliseconds at least 1. Intervals begin at multiples of it since 1970, by the time
-    /// of the capture.
+    /// The length of an interval, in milliseconds at least 1. Intervals begin at multiples of it since 1970, by the time at
+    /// which a record counts ([`crate::timeline`]).
     pub every: Duration,
     /// How many names of a path make its subtree: 0 puts everything into `/`, 1 has `/services`, 2 has
     /// `/services/payments`.
@@ -117,10 +117,27 @@ impl JournalQuery {
             ..ActivityPage::default()
         };
         let plan = self.plan(selection, range)?;
+        let mut intervals = self.intervals(grouping, range.after)?;
+        let mut failed = None;
         let (left, scanned) = self.scan_by(&plan, range, |record| {
             page.gaps.extend(GapMark::of(record));
             if self.selected(record, selection).is_some() {
-                page.counts.entry(grouping.key(record)).or_default().count(record);
+                let captured = record.time.captured;
+                let moment = match &mut intervals {
+                    Some(intervals) => intervals.moment_of(self, record.seq, captured),
+                    None => Ok(captured),
+                };
+                match moment {
+                    Ok(moment) => page
+                        .counts
+                        .entry(grouping.key(record, moment))
+                        .or_default()
+                        .count(record),
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
             }
             // A record may need one count more, so the page ends before it could.
             match page.counts.len() < limit {
@@ -128,6 +145,9 @@ impl JournalQuery {
                 false => ControlFlow::Break(()),
             }
         })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         page.scanned = scanned;
         page.next = (!left.is_empty()).then_some(left);
         Ok(page)
@@ -135,12 +155,12 @@ impl JournalQuery {
 }
 
 impl Grouping {
-    fn key(self, record: &Record) -> ActivityKey {
+    fn key(self, record: &Record, moment: Timestamp) -> ActivityKey {
         let subtree = record.path.as_ref().map(|path| {
             let names = path.names().take(self.depth);
             names.fold(ZnodePath::slash(), |above, name| above.child(name))
         });
-        (self.interval(record.time.captured), subtree)
+        (self.interval(moment), subtree)
     }
 
     /// The beginning of the interval of a moment.

@@ -135,6 +135,9 @@ pub(crate) struct AsOfQuery {
 pub(crate) struct OtherBounds {
     /// The gaps after the position, if it is in none.
     pub(crate) ahead: Option<GapsAhead>,
+    /// Where the position is a time in no gap, the last record that counts at it or before it: what was found by comparing
+    /// was in a gap that ended before the position, or that begins after it.
+    pub(crate) cut: Option<Seq>,
     /// A transaction that is certainly at the position or before it, near it.
     pub(crate) before: Option<Zxid>,
     /// A transaction that is certainly after the position, near it.
@@ -145,9 +148,11 @@ impl OtherBounds {
     /// The side of a delete that is unclear by its own zxid or time.
     fn side_of(self, delete: &RecordTime) -> Side {
         if delete.fidelity == Fidelity::Reconciled {
-            return match self.ahead.is_some_and(|gaps| gaps.hold(delete.seq)) {
-                true => Side::After,
-                false => Side::Unclear,
+            return match self.cut {
+                _ if self.ahead.is_some_and(|gaps| gaps.hold(delete.seq)) => Side::After,
+                Some(cut) if delete.seq <= cut => Side::Before,
+                Some(_) => Side::After,
+                None => Side::Unclear,
             };
         }
         let Some(zxid) = delete.zxid else {

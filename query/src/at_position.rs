@@ -19,6 +19,7 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::KnownPath;
 use crate::past::PastPlace;
+use crate::timeline::late_time;
 use crate::visibility::Access;
 
 /// Paths that callers look up in one step: some milliseconds.
@@ -144,7 +145,7 @@ impl<'a> AtPosition<'a> {
         Ok(searches)
     }
 
-    /// The last record that is numbered before the position.
+    /// The last record that counts at the position or before it.
     fn near(&self) -> Result<Seq, QueryError> {
         if let Some(near) = self.near.get() {
             return Ok(*near);
@@ -307,8 +308,11 @@ impl<'a> AtPosition<'a> {
             }
             (Position::Zxid(_) | Position::Seq(_), None) => (None, None),
         };
+        let ahead = self.coverage()?.ahead(path);
+        let is_dated = ahead.is_some() && matches!(self.position, Position::Time(_));
         Ok(OtherBounds {
-            ahead: self.coverage()?.ahead(path),
+            ahead,
+            cut: is_dated.then(|| self.near()).transpose()?,
             before,
             after,
         })
@@ -447,9 +451,19 @@ impl JournalQuery {
             Position::Time(time) => match self.watched_until {
                 Some(until) => (time > until).then_some(Doubt::NotWatched(until)),
                 None => {
-                    let live = self.reader()?.live_until()?;
-                    let live = live.filter(|live| time.0 > live.0.saturating_add(LATE_MS));
-                    live.map(Doubt::NotLive)
+                    let Some(live) = self.reader()?.live_until()? else {
+                        return Ok(None);
+                    };
+                    let is_late = time.0 > live.0.saturating_add(LATE_MS);
+                    let reached = self.last_date()?.filter(|last| {
+                        // A source that catches up with the past is live, and has not come further than this.
+                        last.time.captured.0.saturating_add(LATE_MS) > live.0
+                    });
+                    let reached = reached
+                        .as_ref()
+                        .and_then(late_time)
+                        .filter(|reached| time > *reached);
+                    reached.or(is_late.then_some(live)).map(Doubt::NotLive)
                 }
             },
             // The records themselves say how far the journal has come.

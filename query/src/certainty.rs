@@ -162,7 +162,7 @@ pub enum Doubt {
     KnownSince {
         /// The first kept record.
         seq: Seq,
-        /// When it was captured.
+        /// When it counts.
         at: Timestamp,
     },
     /// The gaps of a root are too many to be read, or the format of the journal has no index of them.

@@ -291,9 +291,12 @@ impl JournalQuery {
             return Ok(None);
         }
         let first = self.reader()?.read(Seq(oldest.0 - 1), ONE_RECORD)?;
-        Ok(first.first().map(|first| Doubt::KnownSince {
+        let Some(first) = first.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Doubt::KnownSince {
             seq: first.seq,
-            at: first.time.captured,
+            at: self.counted_at(first.seq, first.time.captured)?,
         }))
     }
 

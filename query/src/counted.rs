@@ -1,5 +1,5 @@
 //! Activity without reading records: the summary of a stretch, which is in memory, counts all of its records at once,
-//! where all of them are in one interval. Of the others the operation and the time are read, and no values.
+//! where all of them are in one interval. Of the others the operation and the times are read, and no values.
 
 use bridge_core::journal::{OpCount, RecordCount};
 use bridge_core::number::Seq;
@@ -13,6 +13,7 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::plan::LOOK_MAX;
 use crate::selection::{PathPattern, Selection};
+use crate::timeline::IntervalWalk;
 
 /// Records that one step counts: a millisecond.
 const STEP_COUNTS: usize = 4_000;
@@ -72,8 +73,11 @@ struct IntervalCounts {
 
 /// A page under way.
 struct Counting<'a> {
+    journal: &'a JournalQuery,
     selected: OpsSelected<'a>,
     grouping: Grouping,
+    /// `None`: records count at their capture.
+    intervals: Option<IntervalWalk>,
     limit: usize,
     /// Not yet in the page.
     interval: Option<IntervalCounts>,
@@ -103,14 +107,14 @@ impl Counting<'_> {
     }
 
     /// The interval of a moment.
-    fn interval_at(&mut self, captured: Timestamp) -> &mut IntervalCounts {
-        let is_same = |known: &IntervalCounts| known.begin <= captured && captured < known.end;
+    fn interval_at(&mut self, moment: Timestamp) -> &mut IntervalCounts {
+        let is_same = |known: &IntervalCounts| known.begin <= moment && moment < known.end;
         if !self.interval.as_ref().is_some_and(is_same) {
             self.end_interval();
         }
         let grouping = self.grouping;
         self.interval.get_or_insert_with(|| {
-            let begin = grouping.interval(captured);
+            let begin = grouping.interval(moment);
             IntervalCounts {
                 begin,
                 end: grouping.end_of(begin),
@@ -121,31 +125,45 @@ impl Counting<'_> {
     }
 
     /// Counts a record; `false` if it is not selected.
-    fn count(&mut self, record: &RecordCount) -> bool {
+    fn count(&mut self, seq: Seq, record: &RecordCount) -> Result<bool, QueryError> {
         if !self.selected.selects(record.op, record.has_path) {
-            return false;
+            return Ok(false);
         }
+        let moment = match &mut self.intervals {
+            Some(intervals) => intervals.moment_of(self.journal, seq, record.captured)?,
+            None => record.captured,
+        };
         let one = OpCount {
             records: 1,
             missed: record.missed.unwrap_or(0),
             missed_unknown: u64::from(record.missed.is_none() && record.has_path),
         };
-        let interval = self.interval_at(record.captured);
+        let interval = self.interval_at(moment);
         match record.has_path {
             true => interval.of_znodes.add_of(record.op, one),
             false => interval.of_others.add_of(record.op, one),
         }
-        true
+        Ok(true)
     }
 
     /// Counts a whole stretch; `false` if its records are not in one interval, or the page may have no room for them.
-    fn count_all(&mut self, stretch: &CountedStretch) -> bool {
-        let Some((earliest, latest)) = stretch.captured else {
+    fn count_all(&mut self, stretch: &CountedStretch, after: Seq) -> bool {
+        let Some(captured) = stretch.captured else {
             return true;
         };
         if !self.has_room_for(KEYS_OF_INTERVAL) {
             return false;
         }
+        let moments = match &mut self.intervals {
+            Some(intervals) => {
+                let moment = intervals.moment_of_all(self.journal, (after, stretch.last));
+                moment.map(|moment| (moment, moment))
+            }
+            None => Some(captured),
+        };
+        let Some((earliest, latest)) = moments else {
+            return false;
+        };
         let selected = self.selected;
         let interval = self.interval_at(earliest);
         if latest >= interval.end {
@@ -179,7 +197,9 @@ impl JournalQuery {
             return Ok(None);
         }
         let mut counting = Counting {
+            journal: self,
             selected,
+            intervals: self.intervals(grouping, range.after)?,
             grouping,
             limit,
             interval: None,
@@ -221,7 +241,7 @@ impl JournalQuery {
             if left.after < after || !counting.has_room_for(1) {
                 return Ok(left);
             }
-            match counting.count_all(stretch) {
+            match counting.count_all(stretch, after) {
                 true => left.after = last,
                 false => left = self.count_records(left, last, counting)?,
             }
@@ -244,7 +264,7 @@ impl JournalQuery {
             let is_rest = records.len() < STEP_COUNTS;
             for (seq, record) in records {
                 counting.page.scanned += 1;
-                let is_counted = counting.count(&record);
+                let is_counted = counting.count(seq, &record)?;
                 left.after = seq;
                 if is_counted && !counting.has_room_for(1) {
                     return Ok(left);

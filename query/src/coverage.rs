@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A gap is recorded when the bridge is back, and begins in time where capture is last known to have been live: with the
-//! `since` of its record, or else, in journals of earlier versions, with the record before it.
+//! `since` of its record, or else, in journals of earlier versions, with the record before it. Where a history was read
+//! later, marks are at the transactions beside them ([`crate::timeline`]): a listing or a gap ends with the one after it,
+//! and a gap begins with the one before it.
 
 use bridge_core::journal::{Position, RootProgress};
 use bridge_core::number::{Epoch, Seq, Zxid};
@@ -143,6 +145,14 @@ impl Coverage {
 }
 
 impl Coverage {
+    /// With the times at which the marks count that show the roots listed.
+    fn dated(mut self, journal: &JournalQuery) -> Result<Coverage, QueryError> {
+        for (seq, at) in self.0.iter_mut().filter_map(|root| root.listed.as_mut()) {
+            *at = journal.counted_at(*seq, *at)?;
+        }
+        Ok(self)
+    }
+
     /// Nothing is known of any root.
     fn unread(mut self) -> Coverage {
         for root in &mut self.0 {
@@ -277,12 +287,13 @@ impl JournalQuery {
         }
         let (mut after, mut read) = (Seq::ZERO, 0);
         let mut epochs = Epochs::default();
+        let mut late = LateMarks::new(self, position)?;
         loop {
             let Some(marks) = self.reader()?.marks(after, STEP_MARKS)? else {
                 return Ok(coverage.unread());
             };
             let Some(last) = marks.last() else {
-                return Ok(coverage);
+                return coverage.dated(self);
             };
             let is_last = marks.len() < STEP_MARKS;
             after = last.seq;
@@ -298,16 +309,56 @@ impl JournalQuery {
                     .find(|known| Some(&known.root) == mark.root.as_ref());
                 if let Some(known) = known {
                     let live = epochs.live_before(mark, known.epochs);
-                    known.follow(mark, is_before(mark, position, live));
+                    let is_before = match late.is_before(self, mark)? {
+                        Some(is_before) => is_before,
+                        None => is_before(mark, position, live),
+                    };
+                    known.follow(mark, is_before);
                     if matches!(mark.op, Op::GapEnd | Op::SnapshotEnd) {
                         known.epochs = epochs.count();
                     }
                 }
             }
             if is_last {
-                return Ok(coverage);
+                return coverage.dated(self);
             }
         }
+    }
+}
+
+/// The sides of marks that were captured after a time, in a history that was read later.
+struct LateMarks {
+    /// `None` for another position.
+    at: Option<Timestamp>,
+    /// Whether a change after the time is before the next mark.
+    is_passed: bool,
+}
+
+impl LateMarks {
+    fn new(journal: &JournalQuery, position: Position) -> Result<LateMarks, QueryError> {
+        Ok(LateMarks {
+            at: match position {
+                Position::Time(at) if journal.reader()?.has_transactions()? => Some(at),
+                _ => None,
+            },
+            is_passed: false,
+        })
+    }
+
+    /// Whether the next mark is at the time or before it, by the transaction beside it; `None` if that does not say it.
+    fn is_before(&mut self, journal: &JournalQuery, mark: &Record) -> Result<Option<bool>, QueryError> {
+        let Some(at) = self.at.filter(|at| mark.time.captured > *at) else {
+            return Ok(None);
+        };
+        if mark.op == Op::GapBegin {
+            return Ok(journal.late_before(mark.seq)?.map(|before| before <= at));
+        }
+        if self.is_passed {
+            return Ok(None);
+        }
+        let after = journal.committed_after(mark)?;
+        self.is_passed = after.is_some_and(|after| after > at);
+        Ok(after.map(|after| after <= at))
     }
 }
 

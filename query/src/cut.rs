@@ -35,8 +35,8 @@ impl Cut {
 }
 
 impl JournalQuery {
-    /// Resolves a position. The first question about a zxid or a time reads the records before it; later ones read
-    /// little. A time is that of the capture.
+    /// Resolves a position. The first question about a zxid or a time learns the bounds of the records before it; later ones
+    /// read little. Of a time: when records count ([`crate::timeline`]).
     ///
     /// # Errors
     ///

@@ -99,14 +99,15 @@ impl JournalQuery {
                 false => ControlFlow::Break(()),
             }
         })?;
-        for span in closed
-            .iter_mut()
-            .chain(&mut open)
-            .filter(|span| span.since.is_none())
-        {
-            if let Some(begin) = span.begin {
+        let has_transactions = self.reader()?.has_transactions()?;
+        for span in closed.iter_mut().chain(&mut open) {
+            let Some(begin) = span.begin else { continue };
+            if span.since.is_none() {
                 // A journal of an earlier version does not say it.
                 span.since = self.reader()?.captured_before(begin.seq)?;
+            }
+            if has_transactions && let Some(late) = self.late_before(begin.seq)? {
+                span.since = Some(late);
             }
         }
         Ok(GapsPage {

@@ -14,6 +14,7 @@ use crate::error::QueryError;
 use crate::past::Past;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 use crate::stretches::Stretches;
+use crate::timeline::late_time;
 use crate::visibility::{self, Access, AllVisible, Visibility};
 
 /// The queries of one source's journal. Share it between threads; each call takes a reader of the pool for each step.
@@ -22,7 +23,7 @@ use crate::visibility::{self, Access, AllVisible, Visibility};
 pub struct JournalQuery {
     source: Arc<str>,
     pool: Arc<ReaderPool>,
-    stretches: Arc<Mutex<Stretches>>,
+    pub(crate) stretches: Arc<Mutex<Stretches>>,
     counted: Arc<Mutex<CountedStretches>>,
     /// Nothing is known of a later time; `None` while a bridge writes the journal.
     pub(crate) watched_until: Option<Timestamp>,
@@ -76,14 +77,15 @@ impl JournalQuery {
     }
 
     /// The same journal while no bridge captures: nothing is known of the time after its last record,
-    /// and after the last moment at which it is known to have captured.
+    /// and after the last moment at which it is known to have captured. A history that was captured later ends with its
+    /// last transaction.
     ///
     /// # Errors
     ///
     /// If the journal cannot be read or all readers are busy.
     pub fn with_end_of_watch(self) -> Result<JournalQuery, QueryError> {
-        let tail = self.tail()?;
-        let last = self.record(tail)?.map(|record| record.time.captured);
+        let last = self.last_date()?;
+        let last = last.map(|last| late_time(&last).unwrap_or(last.time.captured));
         let live = self.reader()?.live_until()?;
         Ok(JournalQuery {
             watched_until: last.max(live),
@@ -109,13 +111,13 @@ impl JournalQuery {
     pub(crate) fn first_at(&self, position: Position) -> Result<Option<Seq>, QueryError> {
         // A query that panicked left complete stretches only.
         let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
-        stretches.first_at(position, || self.reader())
+        stretches.first_at(position, &|| self.reader())
     }
 
     /// The records around a position, as of [`Stretches::around`].
     pub(crate) fn around(&self, position: Position) -> Result<Option<(Seq, Seq)>, QueryError> {
         let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
-        stretches.around(position, || self.reader())
+        stretches.around(position, &|| self.reader())
     }
 
     /// The counts of all complete stretches, as of [`CountedStretches::all`].

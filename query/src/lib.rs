@@ -46,6 +46,7 @@ mod stretches;
 mod subtree;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod tree_at;
 mod tree_walk;
 mod visibility;

@@ -9,7 +9,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use bridge_core::journal::{Position, Reader, Side};
+use bridge_core::journal::{DateKind, Position, Reader, Side};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Record, ZxidKind};
@@ -18,10 +18,12 @@ use crate::PAGE_MAX;
 use crate::as_of::{AsOfQuery, AsOfValue};
 use crate::certainty::Doubt;
 use crate::changes::{PAGE_BYTES_MAX, SCAN_MAX, bytes_of};
+use crate::coverage::STEP_MARKS;
 use crate::error::QueryError;
 use crate::history::{PositionRange, STEP_VERSIONS, Version, just_before};
 use crate::journal::JournalQuery;
 use crate::pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
+use crate::timeline::own_time;
 
 /// Records of one path that a list reads in one step. Their values are of an unknown size.
 const STEP_PAST_VERSIONS: usize = 20;
@@ -334,13 +336,21 @@ impl JournalQuery {
 
     /// Whether the file lists all znodes that existed at a position: it begins with a listing.
     fn past_is_complete(&self, position: Position) -> Result<bool, QueryError> {
-        let Position::Zxid(at) = position else {
-            return Ok(false);
-        };
         let Some(mut past) = self.past_reader()? else {
             return Ok(false);
         };
-        Ok(past.begins_at()?.is_some_and(|begin| begin <= at))
+        let at = match position {
+            Position::Seq(_) => return Ok(false),
+            Position::Zxid(at) => return Ok(past.begins_at()?.is_some_and(|begin| begin <= at)),
+            Position::Time(at) => at,
+        };
+        let marks = past.marks(Seq::ZERO, STEP_MARKS)?.unwrap_or_default();
+        let Some(listed) = marks.iter().find(|mark| mark.op == Op::SnapshotEnd) else {
+            return Ok(false);
+        };
+        // The listings of all roots end together.
+        let next = past.dated_between((listed.seq, Seq(listed.seq.0 + STEP_MARKS as u64)))?;
+        Ok(next.is_some_and(|next| next.kind == DateKind::Committed && own_time(&next) <= at))
     }
 
     /// The doubt if records are missing between the file and the journal.

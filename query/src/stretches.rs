@@ -4,11 +4,16 @@
 //! once. A complete stretch never gets another record, so bounds stay true: retention and compaction only take records
 //! away, and then a stretch is read without finding one.
 
-use bridge_core::journal::{Births, Maxima, Position, Reader, StretchSummary};
+use bridge_core::journal::{Births, Maxima, OpCount, Position, StretchSummary};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
 
 use crate::error::QueryError;
+use crate::pool::PooledReader;
+use crate::timeline::{self, Timeline};
+
+/// Lends a reader for one step.
+pub(crate) type Lend<'a, 'r> = &'a dyn Fn() -> Result<PooledReader<'r>, QueryError>;
 
 /// Summaries that one step takes from the journal: some milliseconds.
 const STEP_SUMMARIES: usize = 4_096;
@@ -24,11 +29,17 @@ const BLOCK: usize = if cfg!(test) { 3 } else { 128 };
 
 /// The bounds of a stretch, or of all stretches of a block.
 #[derive(Clone, Copy, Debug)]
-struct StretchBounds {
+pub(crate) struct StretchBounds {
     /// The greatest zxid.
     zxid: Option<Zxid>,
-    /// The latest capture.
-    captured: Option<Timestamp>,
+    /// No record counts at a later time.
+    pub(crate) time: Option<Timestamp>,
+    /// Whether one counts at that time.
+    pub(crate) is_time_met: bool,
+    /// Whether any record may be a change.
+    pub(crate) has_changes: bool,
+    /// The latest capture of records that may not say when they happened.
+    undated: Option<Timestamp>,
     /// `None` where only the records say it.
     dated: Option<DatedBounds>,
 }
@@ -46,17 +57,32 @@ impl StretchBounds {
     /// Without a record.
     const EMPTY: StretchBounds = StretchBounds {
         zxid: None,
-        captured: None,
+        time: None,
+        is_time_met: true,
+        has_changes: false,
+        undated: None,
         dated: Some(DatedBounds {
             changed: None,
             births: None,
         }),
     };
 
-    fn of(summary: &StretchSummary) -> StretchBounds {
+    /// `timeline`: what is known of the stretch beside its summary.
+    fn of(summary: &StretchSummary, timeline: Timeline) -> StretchBounds {
+        let latest = summary.captured.map(|(_, latest)| latest);
+        let is_past = timeline == Timeline::Past;
         StretchBounds {
             zxid: summary.zxid,
-            captured: summary.captured.map(|(_, latest)| latest),
+            time: match timeline {
+                Timeline::Captured => latest,
+                Timeline::Mixed => timeline::bound(latest, summary.changed),
+                Timeline::Past => summary.changed,
+            },
+            is_time_met: timeline != Timeline::Mixed,
+            has_changes: timeline::CHANGES
+                .iter()
+                .any(|op| summary.of(*op) != OpCount::default()),
+            undated: latest.filter(|_| !is_past),
             dated: Some(DatedBounds {
                 changed: summary.changed,
                 births: summary.births,
@@ -64,10 +90,16 @@ impl StretchBounds {
         }
     }
 
-    fn of_maxima((zxid, captured): Maxima) -> StretchBounds {
+    fn of_maxima((zxid, captured): Maxima, has_transactions: bool) -> StretchBounds {
         StretchBounds {
             zxid,
-            captured,
+            time: match has_transactions {
+                false => captured,
+                true => timeline::bound(captured, Some(Timestamp(i64::MAX))),
+            },
+            is_time_met: !has_transactions,
+            has_changes: true,
+            undated: captured,
             dated: None,
         }
     }
@@ -76,7 +108,10 @@ impl StretchBounds {
     fn merged(self, other: StretchBounds) -> StretchBounds {
         StretchBounds {
             zxid: self.zxid.max(other.zxid),
-            captured: self.captured.max(other.captured),
+            time: self.time.max(other.time),
+            is_time_met: self.is_time_met && other.is_time_met,
+            has_changes: self.has_changes || other.has_changes,
+            undated: self.undated.max(other.undated),
             dated: self.dated.zip(other.dated).map(|(one, two)| DatedBounds {
                 changed: one.changed.max(two.changed),
                 births: match (one.births, two.births) {
@@ -104,7 +139,7 @@ impl StretchBounds {
                 let changed = self
                     .dated
                     .map(|dated| dated.changed.is_none_or(|changed| changed <= at));
-                changed.unwrap_or(false) && self.captured.is_none_or(|captured| captured <= at)
+                changed.unwrap_or(false) && self.undated.is_none_or(|captured| captured <= at)
             }
             Position::Seq(_) => false,
         }
@@ -113,7 +148,7 @@ impl StretchBounds {
     fn reaches(self, position: Position) -> bool {
         match position {
             Position::Zxid(at) => self.zxid.is_some_and(|zxid| zxid >= at),
-            Position::Time(at) => self.captured.is_some_and(|captured| captured >= at),
+            Position::Time(at) => self.time.is_some_and(|time| time >= at),
             Position::Seq(_) => true,
         }
     }
@@ -132,27 +167,29 @@ fn is_born_by(births: Births, position: Position) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Stretches {
     /// The records of a stretch; 0 until the journal is asked.
-    length: u64,
-    known: Vec<StretchBounds>,
+    pub(crate) length: u64,
+    /// Whether any record may be a transaction.
+    pub(crate) has_transactions: bool,
+    pub(crate) known: Vec<StretchBounds>,
     /// Those of each complete block of [`BLOCK`] stretches.
     blocks: Vec<StretchBounds>,
+    /// The last answer of [`Stretches::next_dated`].
+    pub(crate) next_dated: Option<timeline::NextDated>,
 }
 
 impl Stretches {
-    /// The same as [`Reader::first_at`]. `lend` lends a reader for one step.
-    pub(crate) fn first_at<'a, R>(
+    /// The first record that is at a position or after it; `None`: all are before it. Of a zxid: no record before the one that
+    /// is found has it or a later one. A time: as of [`crate::timeline`].
+    pub(crate) fn first_at(
         &mut self,
         position: Position,
-        lend: impl Fn() -> Result<R, QueryError>,
-    ) -> Result<Option<Seq>, QueryError>
-    where
-        R: std::ops::DerefMut<Target = Reader> + 'a,
-    {
+        lend: Lend<'_, '_>,
+    ) -> Result<Option<Seq>, QueryError> {
         if let Position::Seq(_) = position {
             return Ok(lend()?.first_at(position)?);
         }
         let tail = lend()?.tail()?;
-        let first = self.begin(&lend)?;
+        let first = self.begin(lend)?;
         let mut next = first;
         loop {
             let at = self.pass_blocks(next, |bounds| !bounds.reaches(position));
@@ -163,11 +200,14 @@ impl Stretches {
                 return Ok(None);
             }
             if self.known.len() <= at && until <= tail {
-                self.learn(tail, &lend)?;
+                self.learn(tail, lend)?;
             }
             // The stretch at the tail is not complete: it is read each time.
             if self.known.get(at).is_none_or(|bounds| bounds.reaches(position)) {
-                let found = lend()?.first_between(position, after, until)?;
+                let found = match position {
+                    Position::Time(time) if self.has_transactions => self.first_in(at, time, tail, lend)?,
+                    _ => lend()?.first_between(position, after, until)?,
+                };
                 if found.is_some() {
                     return Ok(found);
                 }
@@ -186,33 +226,44 @@ impl Stretches {
     fn push(&mut self, bounds: StretchBounds) {
         self.known.push(bounds);
         if self.known.len().is_multiple_of(BLOCK) {
-            let block = &self.known[self.known.len() - BLOCK..];
-            let merged = block
-                .iter()
-                .fold(StretchBounds::EMPTY, |all, one| all.merged(*one));
-            self.blocks.push(merged);
+            self.blocks.push(self.merged(self.blocks.len()));
+        }
+    }
+
+    /// The bounds of all stretches of a complete block.
+    fn merged(&self, block: usize) -> StretchBounds {
+        let all = self.known[block * BLOCK..].iter().take(BLOCK);
+        all.fold(StretchBounds::EMPTY, |all, one| all.merged(*one))
+    }
+
+    /// Takes the time at which the last of the records of a complete stretch counts.
+    pub(crate) fn meet(&mut self, at: usize, time: Option<Timestamp>) {
+        let Some(bounds) = self.known.get_mut(at) else {
+            return;
+        };
+        (bounds.time, bounds.is_time_met) = (time, true);
+        let block = at / BLOCK;
+        if block < self.blocks.len() {
+            self.blocks[block] = self.merged(block);
         }
     }
 
     /// The records around a position: all up to the first number are certainly at the position or before it, and all
     /// creates after the second one that are the certain first record of a znode are after it. `None` if only the records
     /// say it.
-    pub(crate) fn around<'a, R>(
+    pub(crate) fn around(
         &mut self,
         position: Position,
-        lend: impl Fn() -> Result<R, QueryError>,
-    ) -> Result<Option<(Seq, Seq)>, QueryError>
-    where
-        R: std::ops::DerefMut<Target = Reader> + 'a,
-    {
+        lend: Lend<'_, '_>,
+    ) -> Result<Option<(Seq, Seq)>, QueryError> {
         if let Position::Seq(seq) = position {
             return Ok(Some((seq, seq)));
         }
         let tail = lend()?.tail()?;
-        let first = self.begin(&lend)?;
+        let first = self.begin(lend)?;
         let complete = usize::try_from(tail.0 / self.length).unwrap_or(usize::MAX);
         while self.known.len() < complete {
-            self.learn(tail, &lend)?;
+            self.learn(tail, lend)?;
         }
         let end_of = |at: usize| Seq(at as u64 * self.length);
         let first = first.min(complete);
@@ -244,33 +295,29 @@ impl Stretches {
                 return Ok(None);
             };
             if dated.births.is_some_and(|births| is_born_by(births, position)) {
-                return Ok(Some((after, end_of(end).max(self.removed(&lend)?))));
+                return Ok(Some((after, end_of(end).max(self.removed(lend)?))));
             }
             end -= 1;
         }
         // Creates whose records were removed may be at any position.
-        Ok(Some((after, self.removed(&lend)?)))
+        Ok(Some((after, self.removed(lend)?)))
     }
 
     /// The last record that was removed.
-    fn removed<'a, R>(&self, lend: &impl Fn() -> Result<R, QueryError>) -> Result<Seq, QueryError>
-    where
-        R: std::ops::DerefMut<Target = Reader> + 'a,
-    {
+    fn removed(&self, lend: Lend<'_, '_>) -> Result<Seq, QueryError> {
         let oldest = lend()?.oldest()?;
         Ok(oldest.map_or(Seq::ZERO, |oldest| Seq(oldest.0 - 1)))
     }
 
     /// The first stretch of which records are kept. Those before it were removed, and need no bounds.
-    fn begin<'a, R>(&mut self, lend: &impl Fn() -> Result<R, QueryError>) -> Result<usize, QueryError>
-    where
-        R: std::ops::DerefMut<Target = Reader> + 'a,
-    {
+    pub(crate) fn begin(&mut self, lend: Lend<'_, '_>) -> Result<usize, QueryError> {
         let length = lend()?.stretch_length()?.unwrap_or(LENGTH_READ);
-        // A writer that opens an older file gives it another length.
-        if self.length != length {
+        let has_transactions = lend()?.has_transactions()?;
+        // A writer that opens an older file gives it another length, and one of another mode appends other records.
+        if (self.length, self.has_transactions) != (length, has_transactions) {
             *self = Stretches {
                 length,
+                has_transactions,
                 ..Stretches::default()
             };
         }
@@ -283,19 +330,17 @@ impl Stretches {
     }
 
     /// Learns the bounds of the next complete stretches, of one at least.
-    fn learn<'a, R>(&mut self, tail: Seq, lend: &impl Fn() -> Result<R, QueryError>) -> Result<(), QueryError>
-    where
-        R: std::ops::DerefMut<Target = Reader> + 'a,
-    {
+    pub(crate) fn learn(&mut self, tail: Seq, lend: Lend<'_, '_>) -> Result<(), QueryError> {
         let length = self.length;
         let after = Seq(self.known.len() as u64 * length);
         let summaries = lend()?.summaries(after, STEP_SUMMARIES)?;
+        let timelines = self.timelines(&summaries, lend)?;
         let next = |known: &Vec<StretchBounds>| Seq((known.len() as u64 + 1) * length);
-        for (last, summary) in &summaries {
+        for ((last, summary), timeline) in summaries.iter().zip(timelines) {
             if *last != next(&self.known) {
                 break;
             }
-            self.push(StretchBounds::of(summary));
+            self.push(StretchBounds::of(summary, timeline));
         }
         if self.known.len() as u64 * length > after.0 {
             return Ok(());
@@ -308,7 +353,7 @@ impl Stretches {
         let until = complete.min(summarised.max(Seq(after.0 + length))).min(step);
         let maxima = lend()?.maxima((after, until), length)?;
         for maxima in maxima {
-            self.push(StretchBounds::of_maxima(maxima));
+            self.push(StretchBounds::of_maxima(maxima, self.has_transactions));
         }
         Ok(())
     }

@@ -19,8 +19,8 @@ Examples:
   zkbridge activity --from yesterday --to today --buckets 24
   zkbridge activity /services --json
 
-Counts by the time of the capture. Reads every record of the range, and only
-the journal.
+Counts a transaction at its time, and any other record at that of its capture.
+Reads every record of the range, and only the journal.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
 3 there is no journal";

@@ -115,6 +115,27 @@ async fn check_new_journal(version: &str) {
     judge(&["txnlog"], &records, &zookeeper);
     let check = json(&bridge, &["journal", "check", "--json"]);
     assert_eq!(check["ok"], true, "{check:#}");
+    check_times(&bridge, &records);
+}
+
+/// The time of each transaction is a range that has its records, although the first ones were captured later.
+fn check_times(bridge: &Bridge, records: &[Value]) {
+    let is_transaction = |record: &&Value| !record["txn"].is_null();
+    let transactions: Vec<&Value> = records.iter().filter(is_transaction).collect();
+    let some = transactions.len().div_ceil(8);
+    for record in transactions.iter().step_by(some) {
+        let time = record["time"]["changed"].as_str().unwrap();
+        let list = json(bridge, &["changes", "--from", time, "--to", time, "--json"]);
+        let items = list["items"].as_array().unwrap().iter().filter(is_transaction);
+        let found: Vec<&Value> = items.map(|record| &record["seq"]).collect();
+        let then = |record: &&&Value| record["time"]["changed"] == time;
+        let expected: Vec<&Value> = transactions
+            .iter()
+            .filter(then)
+            .map(|record| &record["seq"])
+            .collect();
+        assert_eq!(found, expected, "{time}: {list:#}");
+    }
 }
 
 /// The records of the journal.

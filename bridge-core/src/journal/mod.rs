@@ -43,6 +43,7 @@ mod progress;
 mod read;
 mod read_connection;
 mod read_marks;
+mod record_dates;
 mod retention;
 mod row;
 mod rows;
@@ -78,6 +79,7 @@ pub use open::check_not_lost;
 pub use options::{Before, Durability, JournalOptions, WhenFull};
 pub use overview::{Overview, RootProgress};
 pub use read::{ReadLimit, Reader};
+pub use record_dates::{DateKind, RecordDate};
 pub use retention::Maintained;
 pub use sink_progress::{
     BacklogChange, ProgressError, RangeMismatch, RefusedProgress, RunStep, SeqRange, SinkProgress, Switch,

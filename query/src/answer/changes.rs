@@ -46,7 +46,7 @@ pub struct ChangesQuestion<'a> {
 
 impl JournalQuery {
     /// The selected records of a range. From a zxid on means from the first record with this zxid or a later one; a time
-    /// is that of the capture.
+    /// is that of a transaction where a record was read as one, and that of the capture otherwise.
     ///
     /// # Errors
     ///

@@ -9,8 +9,8 @@ use bridge_core::record::{Op, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::AnswerList;
 use super::changes::ResolvedRange;
+use super::{AnswerList, RecordPlace};
 use crate::PAGE_MAX;
 use crate::activity::{ActivityCounts, Grouping};
 use crate::changes::Range;
@@ -52,7 +52,8 @@ pub struct ActivityQuestion<'a> {
 /// The records of one interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ActivityBucket {
-    /// Its first moment, by the time of the capture.
+    /// Its first moment. A record that was read as a transaction counts at the time of that, and any other when it was
+    /// captured.
     pub from: Timestamp,
     /// Its end; the first moment of the next interval.
     pub to: Timestamp,
@@ -127,15 +128,20 @@ impl JournalQuery {
         };
         let (from, to) = self.moments(&resolved, now)?;
         let known = self.known_since_begin(resolved.from, resolved.to)?;
+        let counted = |place: Option<(Seq, Timestamp)>| {
+            let counted = place.map(|(seq, captured)| self.counted_at(seq, captured));
+            counted.transpose()
+        };
+        let of_place = |place: RecordPlace| (place.seq, place.captured);
         let begin = match (resolved.from, &from) {
             (Some(Position::Time(time)), _) => Some(time),
-            (_, Some(from)) => from.after.or(from.before).map(|place| place.captured),
+            (_, Some(from)) => counted(from.after.or(from.before).map(of_place))?,
             // All of the journal.
-            (_, None) => self.overview()?.oldest.map(|(_, captured)| captured),
+            (_, None) => counted(self.overview()?.oldest)?,
         };
         let end = match resolved.to {
             Position::Time(time) => Some(time.min(now)),
-            _ => to.before.map(|place| place.captured),
+            _ => counted(to.before.map(of_place))?,
         };
         let span = match (begin, end) {
             (Some(begin), Some(end)) => end.0.saturating_sub(begin.0).max(0).unsigned_abs(),

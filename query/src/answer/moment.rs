@@ -19,7 +19,8 @@ use crate::position::position_text;
 pub struct Moment {
     /// The moment as a record's number, a zxid or a time: every parameter that takes a moment takes it again.
     pub at: String,
-    /// The last record at or before the moment, by its zxid or the time of its capture; 0 if none is.
+    /// The last record at or before the moment, by its zxid or its time: that of its transaction, or of its capture where it
+    /// was not read as one; 0 if none is.
     pub seq: Seq,
     /// That record, if it is kept.
     pub before: Option<RecordPlace>,

@@ -43,23 +43,23 @@ enum Bridge {
 
 /// An incarnation at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
-    czxid: u64,
-    mzxid: u64,
-    version: i32,
+pub(super) struct Version {
+    pub(super) czxid: u64,
+    pub(super) mzxid: u64,
+    pub(super) version: i32,
 }
 
-type Tree = BTreeMap<&'static str, Version>;
+pub(super) type Tree = BTreeMap<&'static str, Version>;
 
 /// The tree from each zxid on, whose number is also its second.
-type Truth = BTreeMap<u64, Tree>;
+pub(super) type Truth = BTreeMap<u64, Tree>;
 
-fn text_of(version: &Version) -> String {
+pub(super) fn text_of(version: &Version) -> String {
     format!("v{}", version.mzxid)
 }
 
 /// One change of the tree.
-fn mutate(random: &mut StdRng, tree: &mut Tree, zxid: u64) -> Append {
+pub(super) fn mutate(random: &mut StdRng, tree: &mut Tree, zxid: u64) -> Append {
     let name = NAMES[random.random_range(0..NAMES.len())];
     let at = format!("/{name}");
     match tree.remove(name) {
@@ -88,7 +88,7 @@ fn mutate(random: &mut StdRng, tree: &mut Tree, zxid: u64) -> Append {
 }
 
 /// The records of a comparison: what differs between the last tree that was seen and the present one.
-fn compared(seen: &Tree, now: &Tree, zxid: u64) -> Vec<Append> {
+pub(super) fn compared(seen: &Tree, now: &Tree, zxid: u64) -> Vec<Append> {
     let mut records = Vec::new();
     let names: BTreeSet<_> = seen.keys().chain(now.keys()).copied().collect();
     for name in names {
@@ -158,11 +158,11 @@ pub(super) fn listing() -> [Append; 2] {
 
 /// A history that was played: its journal, the truth, and the seconds in which no bridge ran, after the first up to the
 /// second.
-struct Played {
-    scratch: Scratch,
-    truth: Truth,
-    away: Vec<(u64, u64)>,
-    end: u64,
+pub(super) struct Played {
+    pub(super) scratch: Scratch,
+    pub(super) truth: Truth,
+    pub(super) away: Vec<(u64, u64)>,
+    pub(super) end: u64,
 }
 
 fn play(seed: u64, bridge: Bridge) -> Played {
@@ -263,7 +263,7 @@ impl Played {
 
     /// The first certain answer that is wrong, and the certain and all answers about moments that are certain by what the
     /// bridge did.
-    fn first_lie(&self) -> (Option<String>, (u64, u64)) {
+    pub(super) fn first_lie(&self) -> (Option<String>, (u64, u64)) {
         let query = self.scratch.query();
         let now = Timestamp(time_of(self.end + 1));
         let (mut certain, mut all) = (0, 0);

@@ -9,7 +9,7 @@ use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{NAMESPACE, Op, Record, Timestamp};
 
-use super::scratch::{Scratch, change, created, deleted, gap, path, read, time_of, updated};
+use super::scratch::{Scratch, change, committed, created, deleted, gap, path, read, time_of, updated};
 use crate::answer::{AnswerList, ChangesOrder, ChangesQuestion, HistoryAnswer, HistoryQuestion};
 use crate::{
     AsOfValue, Certainty, Doubt, JournalQuery, PastPlace, QueryError, Selection, Version, past_file,
@@ -212,6 +212,36 @@ fn a_znode_that_was_created_after_the_listing_of_the_file_certainly_did_not_exis
     // The file knows nothing of the time before its listing.
     let value = at(&query, "/a", 8).unwrap();
     assert!(!value.certain, "{value:?}");
+}
+
+#[test]
+fn a_znode_certainly_did_not_exist_at_a_time_between_the_begin_of_the_file_and_its_create() {
+    let scratch = journal([listed("/a", 20, 20, 0, "one"), listing_end(30)]);
+    let of_past = |entry, zxid| committed(entry, time_of(zxid), time_of(60));
+    write_past(
+        &scratch,
+        "main",
+        45,
+        [
+            listed("/old", 5, 5, 0, "old"),
+            listing_end(9),
+            of_past(updated("/old", 5, 12, "new"), 12),
+            of_past(created("/a", 20, "one"), 20),
+        ],
+    );
+    let query = scratch.query();
+    let value = |second| {
+        let position = Position::Time(Timestamp(time_of(second)));
+        query.as_of(&path("/a"), position, NOW).unwrap().unwrap()
+    };
+    let between = value(15);
+    assert_eq!(
+        (between.exists, between.certain),
+        (Some(false), true),
+        "{between:?}"
+    );
+    // The file knows nothing of the time before its first transaction.
+    assert!(!value(11).certain);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use bridge_core::amount::{Horizon, Span};
 use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
 use bridge_core::journal::{Journal, JournalOptions, JournalWriter};
-use bridge_core::number::{Epoch, Seq, Zxid};
+use bridge_core::number::{Epoch, Seq, SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Data, DataForm, Fidelity, GapReason, Stat, Timestamp};
+use bridge_core::record::{Data, DataForm, Fidelity, GapReason, Mode, Stat, Timestamp, Txn, TxnKind};
 use tempfile::TempDir;
 
 use crate::JournalQuery;
@@ -21,11 +21,13 @@ pub const NOON: i64 = 1_795_348_800_000;
 /// A journal that goes with the test.
 pub struct Scratch {
     folder: TempDir,
+    mode: Mode,
     pub journal: Journal,
 }
 
-fn options() -> JournalOptions {
+fn options(mode: Mode) -> JournalOptions {
     JournalOptions {
+        mode,
         retention: Horizon::For(Span::secs(60)),
         ..JournalOptions::new("main")
     }
@@ -33,14 +35,27 @@ fn options() -> JournalOptions {
 
 impl Scratch {
     pub fn new() -> Scratch {
+        Scratch::of(Mode::Watch)
+    }
+
+    /// Of a source that captures in this mode.
+    pub fn of(mode: Mode) -> Scratch {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("main.journal"), &options()).unwrap();
-        Scratch { folder, journal }
+        let journal = Journal::open(&folder.path().join("main.journal"), &options(mode)).unwrap();
+        Scratch {
+            folder,
+            mode,
+            journal,
+        }
     }
 
     /// The same with shorter stretches, so that short histories have some. Before the first record.
     pub fn with_stretches_of(self, records: u64) -> Scratch {
-        let Scratch { folder, journal } = self;
+        let Scratch {
+            folder,
+            mode,
+            journal,
+        } = self;
         drop(journal);
         let file = folder.path().join("main.journal");
         let connection = rusqlite::Connection::open(&file).unwrap();
@@ -51,16 +66,28 @@ impl Scratch {
             )
             .unwrap();
         drop(connection);
-        let journal = Journal::open(&file, &options()).unwrap();
-        Scratch { folder, journal }
+        let journal = Journal::open(&file, &options(mode)).unwrap();
+        Scratch {
+            folder,
+            mode,
+            journal,
+        }
     }
 
     /// After a restart.
     pub fn reopened(self) -> Scratch {
-        let Scratch { folder, journal } = self;
+        let Scratch {
+            folder,
+            mode,
+            journal,
+        } = self;
         drop(journal);
-        let journal = Journal::open(&folder.path().join("main.journal"), &options()).unwrap();
-        Scratch { folder, journal }
+        let journal = Journal::open(&folder.path().join("main.journal"), &options(mode)).unwrap();
+        Scratch {
+            folder,
+            mode,
+            journal,
+        }
     }
 
     /// With these records.
@@ -175,4 +202,31 @@ pub fn gap(from: u64) -> Append {
             reason: GapReason::Disconnected,
         },
     }
+}
+
+/// The same as a transaction at a time of its leader's clock, captured at another.
+pub fn committed(mut entry: Append, time: i64, captured: i64) -> Append {
+    entry.captured = Timestamp(captured);
+    let RecordKind::Change(change) = &mut entry.word else {
+        unreachable!("only a change is a transaction");
+    };
+    if let ChangeKind::Created { read } | ChangeKind::Updated { read } = &mut change.what {
+        read.stat.mtime = time;
+        if read.stat.czxid == read.stat.mzxid {
+            read.stat.ctime = time;
+        }
+    }
+    change.txn = Some(Box::new(Txn {
+        session: SessionId(1),
+        cxid: 1,
+        index: 0,
+        count: 1,
+        kind: TxnKind::SetData,
+        time,
+        ended_by: None,
+        client: None,
+        user: None,
+        rest: 0,
+    }));
+    entry
 }
