@@ -4,6 +4,7 @@
 use bridge_config::SourceConfig;
 use bridge_console::Style;
 use bridge_console::text::{escaped, size};
+use bridge_core::journal::Position;
 use bridge_core::path::ZnodePath;
 use bridge_query::answer::{AnswerList, Moment};
 use bridge_query::{AsOfValue, Certainty, Doubt, JournalQuery};
@@ -13,7 +14,7 @@ use super::serving;
 use crate::cli::ConfigFlag;
 use crate::exit::{Exit, Failure};
 use crate::operator::{Journals, ask_status};
-use crate::terminal::{Tone, broken, to_the_second};
+use crate::terminal::{Tone, broken, notice, to_the_second};
 
 /// Items that a command prints unless `-n` gives another number.
 pub const COUNT: usize = 200;
@@ -145,6 +146,14 @@ pub fn doubt_lines(doubts: &[Doubt], style: &Style) -> String {
         .flat_map(|doubt| broken(&doubt.to_string(), width))
         .map(|line| format!("{INDENT}{}\n", Tone::Quiet.paint(&line, style)));
     lines.collect()
+}
+
+/// Says since when a journal knows, if records are asked for from a moment before that on.
+pub fn say_known_since(journal: &JournalQuery, from: Position) -> Result<(), Failure> {
+    if let Some(doubt) = journal.known_since(from)? {
+        notice(format_args!("{}: {doubt}", journal.source()));
+    }
+    Ok(())
 }
 
 /// A moment for a heading, and the doubts about it.

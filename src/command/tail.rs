@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 
 use super::argument::word_of;
 use super::lines::LineFlags;
+use super::question::say_known_since;
 use super::serving::{self, Signals};
 use super::sink::configured;
 use super::template::{OwnTemplate, shown};
@@ -257,6 +258,7 @@ fn print_from(
 ) -> Result<bool, Failure> {
     let mut left = count.unwrap_or(usize::MAX);
     for tail in tails.iter_mut() {
+        say_known_since(&tail.journal, from)?;
         let cut = tail.journal.cut(from)?;
         tail.follower = Follower::new(cut.first.map_or(cut.tail, |first| Seq(first.0 - 1)));
         while left > 0 {

@@ -96,6 +96,32 @@ fn options_that_do_not_fit_together_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_range_that_begins_before_the_journal_is_exported_and_printed_with_the_words_of_a_list_of_changes() {
+    let (folder, mut journal) = a_folder();
+    append(&mut journal, [created("/a", 3, "text")]);
+    drop(journal);
+    let check = |from: &str, is_said: bool| {
+        let (_, changes, _) = zkbridge(folder.path(), &["changes", "--from", from, "--json"]);
+        let list: serde_json::Value = serde_json::from_str(&changes).expect("a document");
+        let doubts = list["doubts"].as_array().expect("doubts");
+        let said = doubts.iter().filter_map(|doubt| doubt.as_str());
+        let said: Vec<&str> = said.filter(|doubt| doubt.contains("has records since")).collect();
+        assert_eq!(said.len(), usize::from(is_said), "{from}: {list}");
+        for command in [&["journal", "export"][..], &["tail", "--json"]] {
+            let (code, out, err) = zkbridge(folder.path(), &[command, &["--from", from]].concat());
+            assert_eq!((code, out.lines().count()), (0, 1), "{command:?} {from}: {err}");
+            assert!(
+                said.iter().all(|said| err.contains(said)),
+                "{command:?} {from}: {err}"
+            );
+            assert_eq!(err.is_empty(), !is_said, "{command:?} {from}: {err}");
+        }
+    };
+    check("2020-01-01", true);
+    check("1", false);
+}
+
+#[test]
 fn an_export_from_before_the_oldest_record_says_that_some_are_removed() {
     let (folder, mut journal) = a_folder();
     append(

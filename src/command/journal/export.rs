@@ -13,6 +13,7 @@ use clap::Args;
 use super::EXAMPLES;
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
+use crate::command::question::say_known_since;
 use crate::command::{argument, print};
 use crate::exit::{Exit, Failure};
 use crate::export::{CsvTexts, ExportFormat, ExportWriter, NewFile, ZnodeRow, of_database, of_stream};
@@ -153,6 +154,7 @@ fn begin(args: &ExportArgs, journal: &JournalQuery) -> Result<Option<Seq>, Failu
     let Some(from) = args.from else {
         return Ok(Some(Seq::ZERO));
     };
+    say_known_since(journal, from)?;
     let Some(first) = journal.cut(from)?.first else {
         return Ok(None);
     };
