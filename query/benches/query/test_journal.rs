@@ -7,9 +7,9 @@ use std::path::Path;
 use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, Read, RecordKind};
 use bridge_core::image_txn::{ImageTxn, Progress};
 use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter};
-use bridge_core::number::Zxid;
+use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Data, DataForm, Fidelity, Stat, Timestamp};
+use bridge_core::record::{Data, DataForm, Fidelity, Mode, Stat, Timestamp, Txn, TxnKind};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -43,16 +43,19 @@ pub struct Sizes {
     pub siblings: usize,
     /// `/config/…/key-…`, 100 in an application.
     pub keys: usize,
+    /// Whether all records are transactions that were read at the end, as `zkbridge backfill` does it.
+    pub is_past: bool,
 }
 
 impl Sizes {
-    pub fn of(records: usize) -> Sizes {
+    pub fn of(records: usize, is_past: bool) -> Sizes {
         let services = (records * 85 / 1_000).next_multiple_of(SIBLINGS);
         Sizes {
             records,
             services,
             siblings: (records / 100).max(300),
             keys: (records / 200).max(100),
+            is_past,
         }
     }
 
@@ -63,6 +66,13 @@ impl Sizes {
     /// When the last record is captured.
     pub fn end(&self) -> Timestamp {
         Timestamp(self.time_of(self.records as u64))
+    }
+
+    fn captured(&self, transaction: u64) -> Timestamp {
+        match self.is_past {
+            true => self.end(),
+            false => Timestamp(self.time_of(transaction)),
+        }
     }
 
     fn time_of(&self, transaction: u64) -> i64 {
@@ -129,16 +139,29 @@ impl TestWriter {
     }
 
     fn append(&mut self, path: ZnodePath, what: ChangeKind) -> Outcome<()> {
+        let sizes = self.history.sizes;
+        let txn = Txn {
+            session: SessionId(1),
+            cxid: 1,
+            index: 0,
+            count: 1,
+            kind: TxnKind::SetData,
+            time: sizes.time_of(self.history.zxid),
+            ended_by: None,
+            client: None,
+            user: None,
+            rest: 0,
+        };
         self.journal.append(Append {
             root: Some(ZnodePath::slash()),
-            captured: Timestamp(self.history.sizes.time_of(self.history.zxid)),
+            captured: sizes.captured(self.history.zxid),
             word: RecordKind::Change(Change {
                 path,
                 what,
                 fidelity: Fidelity::Exact,
                 missed: Some(0),
                 superseded: Vec::new(),
-                txn: None,
+                txn: sizes.is_past.then(|| Box::new(txn)),
                 facts: None,
             }),
         })?;
@@ -213,7 +236,7 @@ impl TestWriter {
         for word in [RecordKind::RunBegin { run }, end] {
             self.journal.append(Append {
                 root: Some(ZnodePath::slash()),
-                captured: Timestamp(self.history.sizes.time_of(self.history.zxid)),
+                captured: self.history.sizes.captured(self.history.zxid),
                 word,
             })?;
         }
@@ -263,6 +286,10 @@ impl TestWriter {
     pub fn open(file: &Path, history: TestHistory) -> Outcome<TestWriter> {
         let options = JournalOptions {
             durability: Durability::ProcessCrash,
+            mode: match history.sizes.is_past {
+                true => Mode::Txnlog,
+                false => Mode::Watch,
+            },
             ..JournalOptions::new("main")
         };
         Ok(TestWriter {
