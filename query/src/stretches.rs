@@ -38,8 +38,6 @@ pub(crate) struct StretchBounds {
     pub(crate) is_time_met: bool,
     /// Whether any record may be a change.
     pub(crate) has_changes: bool,
-    /// The latest capture of records that may not say when they happened.
-    undated: Option<Timestamp>,
     /// `None` where only the records say it.
     dated: Option<DatedBounds>,
 }
@@ -60,7 +58,6 @@ impl StretchBounds {
         time: None,
         is_time_met: true,
         has_changes: false,
-        undated: None,
         dated: Some(DatedBounds {
             changed: None,
             births: None,
@@ -70,7 +67,6 @@ impl StretchBounds {
     /// `timeline`: what is known of the stretch beside its summary.
     fn of(summary: &StretchSummary, timeline: Timeline) -> StretchBounds {
         let latest = summary.captured.map(|(_, latest)| latest);
-        let is_past = timeline == Timeline::Past;
         StretchBounds {
             zxid: summary.zxid,
             time: match timeline {
@@ -82,7 +78,6 @@ impl StretchBounds {
             has_changes: timeline::CHANGES
                 .iter()
                 .any(|op| summary.of(*op) != OpCount::default()),
-            undated: latest.filter(|_| !is_past),
             dated: Some(DatedBounds {
                 changed: summary.changed,
                 births: summary.births,
@@ -99,7 +94,6 @@ impl StretchBounds {
             },
             is_time_met: !has_transactions,
             has_changes: true,
-            undated: captured,
             dated: None,
         }
     }
@@ -111,7 +105,6 @@ impl StretchBounds {
             time: self.time.max(other.time),
             is_time_met: self.is_time_met && other.is_time_met,
             has_changes: self.has_changes || other.has_changes,
-            undated: self.undated.max(other.undated),
             dated: self.dated.zip(other.dated).map(|(one, two)| DatedBounds {
                 changed: one.changed.max(two.changed),
                 births: match (one.births, two.births) {
@@ -139,7 +132,7 @@ impl StretchBounds {
                 let changed = self
                     .dated
                     .map(|dated| dated.changed.is_none_or(|changed| changed <= at));
-                changed.unwrap_or(false) && self.undated.is_none_or(|captured| captured <= at)
+                changed.unwrap_or(false) && self.time.is_none_or(|time| time <= at)
             }
             Position::Seq(_) => false,
         }
@@ -265,13 +258,20 @@ impl Stretches {
         while self.known.len() < complete {
             self.learn(tail, lend)?;
         }
-        let end_of = |at: usize| Seq(at as u64 * self.length);
+        let length = self.length;
+        let end_of = |at: usize| Seq(at as u64 * length);
         let first = first.min(complete);
         let mut before = first;
         loop {
             before = self.pass_blocks(before, |bounds| bounds.is_before(position));
-            let is_before = |bounds: &StretchBounds| bounds.is_before(position);
-            if before >= complete || !self.known.get(before).is_some_and(is_before) {
+            let Some(bounds) = self.known.get(before).filter(|_| before < complete) else {
+                break;
+            };
+            let is_open = !bounds.is_time_met && matches!(position, Position::Time(_));
+            if is_open && !bounds.is_before(position) {
+                self.measure(before, tail, lend)?;
+            }
+            if !self.known[before].is_before(position) {
                 break;
             }
             before += 1;

@@ -227,7 +227,12 @@ impl Stretches {
     }
 
     /// The latest time at which a record of a complete stretch counts for itself.
-    fn measure(&mut self, at: usize, tail: Seq, lend: Lend<'_, '_>) -> Result<Option<Timestamp>, QueryError> {
+    pub(crate) fn measure(
+        &mut self,
+        at: usize,
+        tail: Seq,
+        lend: Lend<'_, '_>,
+    ) -> Result<Option<Timestamp>, QueryError> {
         let bounds = self.known[at];
         if bounds.is_time_met {
             return Ok(bounds.time);
