@@ -9,8 +9,8 @@
 mod flow;
 mod group_commit;
 mod history_status;
-mod lateness;
 mod latency;
+mod lateness;
 mod run;
 mod standstill;
 mod status;
