@@ -116,7 +116,9 @@ pub fn pages<T>(
 /// The failure of a question about a path that the journal does not know.
 pub fn never_seen(path: &ZnodePath) -> Failure {
     let message = format!(
-        "the journal has no record of {}: it was never below a watched root, or retention has removed all its records\nhelp: list the known znodes with 'zkbridge tree'",
+        "no journal has a record of {}: it never existed below a watched root, or only inside a gap, or the bridge may \
+         not read it, or retention has removed all its records\nhelp: list the known znodes with 'zkbridge tree', and \
+         the gaps with 'zkbridge gaps'",
         escaped(path)
     );
     Failure::new(Exit::Runtime, message)

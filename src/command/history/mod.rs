@@ -16,7 +16,7 @@ use bridge_query::{JournalQuery, PAGE_MAX, PastPlace, PathPattern, Selection, Ve
 use clap::Args;
 
 use super::lines::LineFlags;
-use super::question::watched;
+use super::question::{never_seen, watched};
 use super::{argument, json_line, print, print_json, print_on};
 use crate::bridge::wall_clock;
 use crate::cli::ConfigFlag;
@@ -93,11 +93,7 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
     if is_known {
         return Ok(());
     }
-    let message = format!(
-        "no journal has a record of {}: it was never below a watched root, or retention has removed all its records\nhelp: list the known znodes with 'zkbridge tree'",
-        escaped(&args.path)
-    );
-    Err(Failure::new(Exit::Runtime, message))
+    Err(never_seen(&args.path))
 }
 
 /// Prints the versions in a journal, and those of the time before it; `false` if nothing is known of the path.
