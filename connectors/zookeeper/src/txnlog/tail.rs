@@ -6,8 +6,9 @@
 //!    one: a buffer would keep zeros from before a record was written.
 //! 2. The next file is opened only when a later one exists and the current one, read once more, has no further record: the
 //!    server has flushed a log before it creates the next.
-//! 3. A file that was cut or replaced, which a server does when its leader takes transactions back, is an error and never
-//!    read on.
+//! 3. A file that was cut, replaced or removed, which a server does when its leader takes transactions back, is an error
+//!    and never read on. A purge removes files, too, but only those with a later one beside them: where that was not seen,
+//!    only a log that begins with the next transaction of the same epoch shows that it was a purge.
 //! 4. Only ascending zxids are returned. Whether they follow each other without a hole, and whether they were committed,
 //!    is up to the caller.
 
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use bridge_transactions::log_file::{
     BadFrame, FRAME_BYTES, Frame, HEADER_BYTES, LogError, check_header, frame,
 };
-use bridge_transactions::transaction::Transaction;
+use bridge_transactions::transaction::{Transaction, can_follow, epoch};
 
 use super::folder::{FolderError, LogFile, LogFolder};
 
@@ -54,7 +55,7 @@ pub enum TailError {
     },
     /// What was read is no longer in the file.
     #[error(
-        "transaction log: {}: was cut or replaced before byte {at}, which had been read: the server took transactions back",
+        "transaction log: {}: was cut, replaced or removed, and byte {at} had been reached: the server took transactions back",
         path.display()
     )]
     Rewound {
@@ -99,6 +100,8 @@ pub struct LogTail {
 #[derive(Debug)]
 struct OpenLog {
     first: i64,
+    /// The beginning of the log after it, if that was there beside it.
+    next: Option<i64>,
     path: PathBuf,
     file: File,
     has_header: bool,
@@ -153,8 +156,9 @@ impl LogTail {
             if !look.transactions.is_empty() || look.is_full {
                 return Ok(self.took(look));
             }
-            let Some(next) = self.next_log()? else {
-                self.check_newest()?;
+            let later = self.later_logs()?;
+            let Some(next) = later.first() else {
+                self.check_removed(None)?;
                 return Ok(self.took(look));
             };
             // The current file was complete before the next one was there.
@@ -162,7 +166,8 @@ impl LogTail {
             if !again.transactions.is_empty() || again.is_full {
                 return Ok(self.took(again));
             }
-            self.open = Some(OpenLog::new(next)?);
+            self.check_removed(Some(next))?;
+            self.open_front(later)?;
         }
     }
 
@@ -186,29 +191,42 @@ impl LogTail {
         let logs = self.folder.logs()?;
         let wanted = self.after.saturating_add(1);
         let before = logs.iter().rposition(|log| log.first <= wanted);
-        let Some(log) = logs.into_iter().nth(before.unwrap_or(0)) else {
-            return Ok(false);
-        };
-        self.open = Some(OpenLog::new(log)?);
+        self.open_front(logs.into_iter().skip(before.unwrap_or(0)))
+    }
+
+    /// Opens the first of some logs; `false` if there is none.
+    fn open_front(&mut self, logs: impl IntoIterator<Item = LogFile>) -> Result<bool, TailError> {
+        let mut logs = logs.into_iter();
+        let Some(log) = logs.next() else { return Ok(false) };
+        let mut open = OpenLog::new(log)?;
+        open.next = logs.next().map(|next| next.first);
+        self.open = Some(open);
         Ok(true)
     }
 
-    /// A purge never removes the newest log; a server that takes transactions back does.
-    fn check_newest(&self) -> Result<(), TailError> {
-        match &self.open {
-            Some(open) if !open.path.exists() => Err(TailError::Rewound {
-                path: open.path.clone(),
-                at: open.at,
-            }),
-            _ => Ok(()),
+    /// Checks that the current file, which was read to its end, was not taken back: a leader lets a server delete all logs
+    /// after the cut, and the first log of the new epoch can be there before the next look. A purge never removes the newest
+    /// log. To be called after the next log was listed: a file that has its name then was beside it.
+    fn check_removed(&self, next: Option<&LogFile>) -> Result<(), TailError> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let is_purge = |next: &LogFile| {
+            let follows = epoch(next.first) == epoch(self.after) && can_follow(next.first, self.after);
+            follows || open.next == Some(next.first)
+        };
+        match open.is_named()? || next.is_some_and(is_purge) {
+            true => Ok(()),
+            false => Err(open.rewound()),
         }
     }
 
-    /// The file after the current one.
-    fn next_log(&self) -> Result<Option<LogFile>, TailError> {
-        let Some(open) = &self.open else { return Ok(None) };
-        let logs = self.folder.logs()?;
-        Ok(logs.into_iter().find(|log| log.first > open.first))
+    /// The files after the current one.
+    fn later_logs(&self) -> Result<Vec<LogFile>, TailError> {
+        let Some(open) = &self.open else {
+            return Ok(Vec::new());
+        };
+        let mut logs = self.folder.logs()?;
+        logs.retain(|log| log.first > open.first);
+        Ok(logs)
     }
 }
 
@@ -225,6 +243,7 @@ impl OpenLog {
         })?;
         Ok(OpenLog {
             first: log.first,
+            next: None,
             path: log.path,
             file,
             has_header: false,
@@ -312,25 +331,36 @@ impl OpenLog {
 
     /// Checks that the file still has what was read.
     fn check_kept(&self) -> Result<(), TailError> {
-        let rewound = || TailError::Rewound {
-            path: self.path.clone(),
-            at: self.at,
-        };
-        let Some((at, mark)) = self.mark else {
-            return Ok(());
-        };
-        if self.read(at, MARK_BYTES)? != mark {
-            return Err(rewound());
+        if let Some((at, mark)) = self.mark
+            && self.read(at, MARK_BYTES)? != mark
+        {
+            return Err(self.rewound());
         }
+        // One without a name is read to its end.
+        self.is_named().map(|_| ())
+    }
+
+    /// Whether the file still has its name.
+    ///
+    /// # Errors
+    ///
+    /// If another file has the name.
+    fn is_named(&self) -> Result<bool, TailError> {
         match std::fs::metadata(&self.path) {
             Ok(named) => {
                 let open = self.file.metadata().map_err(|cause| self.io_error(cause))?;
                 let is_same = (named.dev(), named.ino()) == (open.dev(), open.ino());
-                if is_same { Ok(()) } else { Err(rewound()) }
+                if is_same { Ok(true) } else { Err(self.rewound()) }
             }
-            // A purge removes logs that a snapshot covers; the open file is read to its end.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(cause) => Err(self.io_error(cause)),
+        }
+    }
+
+    fn rewound(&self) -> TailError {
+        TailError::Rewound {
+            path: self.path.clone(),
+            at: self.at,
         }
     }
 
@@ -381,214 +411,4 @@ impl OpenLog {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use bridge_transactions::testing;
-
-    use super::*;
-
-    const NONE: [i64; 0] = [];
-
-    /// A folder that a test writes as a server does.
-    struct Home {
-        folder: tempfile::TempDir,
-    }
-
-    impl Home {
-        fn new() -> Home {
-            let folder = tempfile::tempdir().unwrap();
-            Home { folder }
-        }
-
-        fn path(&self, first: i64) -> PathBuf {
-            self.folder.path().join(format!("log.{first:x}"))
-        }
-
-        fn append(&self, first: i64, bytes: &[u8]) {
-            let file = File::options().create(true).append(true).open(self.path(first));
-            file.unwrap().write_all(bytes).unwrap();
-        }
-
-        fn tail(&self, after: i64) -> LogTail {
-            LogTail::new(LogFolder::new(self.folder.path()), after)
-        }
-    }
-
-    fn log(zxids: std::ops::RangeInclusive<i64>) -> Vec<u8> {
-        let transactions: Vec<Transaction> = zxids.map(|zxid| testing::a_create(zxid, "/a")).collect();
-        testing::log_file(&transactions)
-    }
-
-    fn record(zxid: i64) -> Vec<u8> {
-        testing::record(&testing::payload(&testing::a_create(zxid, "/a")))
-    }
-
-    fn zxids(tail: &mut LogTail) -> Vec<i64> {
-        let transactions = tail.poll().unwrap();
-        transactions.iter().map(|transaction| transaction.zxid).collect()
-    }
-
-    #[test]
-    fn a_record_is_returned_once_all_its_bytes_are_there_and_the_file_before_the_next() {
-        let home = Home::new();
-        let mut tail = home.tail(0);
-        assert_eq!(zxids(&mut tail), NONE);
-        home.append(1, b"ZKLG\0\0");
-        assert_eq!(zxids(&mut tail), NONE);
-        home.append(1, &testing::log_header()[6..]);
-        for zxid in 1..=3 {
-            let record = record(zxid);
-            for byte in &record[..record.len() - 1] {
-                home.append(1, &[*byte]);
-                assert_eq!(zxids(&mut tail), NONE);
-            }
-            assert_eq!(tail.obstacle().map(|obstacle| obstacle.fault), Some(None));
-            home.append(1, &record[record.len() - 1..]);
-            assert_eq!(zxids(&mut tail), [zxid]);
-        }
-        assert_eq!((tail.obstacle(), tail.position()), (None, 3));
-        home.append(1, &record(4));
-        home.append(5, &log(5..=6));
-        assert_eq!(zxids(&mut tail), [4]);
-        assert_eq!(zxids(&mut tail), [5, 6]);
-        assert_eq!(zxids(&mut tail), NONE);
-    }
-
-    #[test]
-    fn a_tail_begins_after_any_zxid_and_finds_the_file_by_its_name() {
-        let home = Home::new();
-        for first in [1, 11, 21] {
-            home.append(first, &log(first..=first + 9));
-        }
-        for after in 0..30 {
-            let mut tail = home.tail(after);
-            let mut all = Vec::new();
-            loop {
-                match zxids(&mut tail) {
-                    none if none.is_empty() => break,
-                    some => all.extend(some),
-                }
-            }
-            assert_eq!(all, (after + 1..=30).collect::<Vec<i64>>(), "after {after}");
-        }
-    }
-
-    #[test]
-    fn zeros_after_the_records_are_overwritten_by_the_next_ones() {
-        let home = Home::new();
-        let mut bytes = log(1..=2);
-        let end = bytes.len();
-        bytes.resize(end + 300_000, 0);
-        home.append(1, &bytes);
-        let mut tail = home.tail(0);
-        assert_eq!(zxids(&mut tail), [1, 2]);
-        let file = File::options().write(true).open(home.path(1)).unwrap();
-        let next = [record(3), record(4)].concat();
-        let flushed = next.len() - 20;
-        file.write_all_at(&next[..flushed], end as u64).unwrap();
-        assert_eq!(zxids(&mut tail), [3]);
-        assert!(matches!(
-            tail.obstacle(),
-            Some(Obstacle {
-                fault: Some(BadFrame::End { .. }),
-                ..
-            })
-        ));
-        file.write_all_at(&next[flushed..], (end + flushed) as u64)
-            .unwrap();
-        assert_eq!(zxids(&mut tail), [4]);
-    }
-
-    #[test]
-    fn a_part_of_a_record_at_the_end_of_a_log_is_passed_once_there_is_a_later_log() {
-        let home = Home::new();
-        home.append(1, &log(1..=2));
-        home.append(1, &record(3)[..30]);
-        let mut tail = home.tail(0);
-        assert_eq!(zxids(&mut tail), [1, 2]);
-        assert_eq!(zxids(&mut tail), NONE);
-        home.append(3, &log(3..=4));
-        assert_eq!(zxids(&mut tail), [3, 4]);
-        assert_eq!(tail.obstacle(), None);
-    }
-
-    #[test]
-    fn a_log_that_was_cut_replaced_or_removed_at_its_end_is_an_error_and_never_read_on() {
-        let check = |change: &dyn Fn(&Home)| {
-            let home = Home::new();
-            home.append(1, &log(1..=3));
-            let mut tail = home.tail(0);
-            assert_eq!(zxids(&mut tail), [1, 2, 3]);
-            change(&home);
-            for _ in 0..2 {
-                let error = tail.poll().expect_err("the file has changed").to_string();
-                assert!(error.contains("was cut or replaced before byte"), "{error}");
-            }
-            assert_eq!(tail.position(), 3);
-        };
-        check(&|home| {
-            let file = File::options().write(true).open(home.path(1)).unwrap();
-            file.set_len(log(1..=2).len() as u64).unwrap();
-        });
-        check(&|home| {
-            // Another history of the same length.
-            let mut bytes = log(1..=2);
-            bytes.extend(testing::record(&testing::payload(&testing::a_create(3, "/b"))));
-            std::fs::write(home.path(1), bytes).unwrap();
-        });
-        check(&|home| {
-            let other = home.folder.path().join("new");
-            std::fs::write(&other, log(1..=3)).unwrap();
-            std::fs::rename(other, home.path(1)).unwrap();
-        });
-        check(&|home| std::fs::remove_file(home.path(1)).unwrap());
-    }
-
-    #[test]
-    fn a_log_that_a_purge_removed_while_it_was_read_is_read_to_its_end() {
-        let home = Home::new();
-        home.append(1, &log(1..=2));
-        let mut tail = home.tail(0);
-        assert_eq!(zxids(&mut tail), [1, 2]);
-        home.append(1, &record(3));
-        home.append(4, &log(4..=4));
-        std::fs::remove_file(home.path(1)).unwrap();
-        assert_eq!(zxids(&mut tail), [3]);
-        assert_eq!(zxids(&mut tail), [4]);
-    }
-
-    #[test]
-    fn transactions_before_a_record_that_is_none_are_returned_before_the_error() {
-        let home = Home::new();
-        home.append(1, &log(1..=2));
-        home.append(1, &testing::record(b"nothing that is known"));
-        let mut tail = home.tail(0);
-        assert_eq!(zxids(&mut tail), [1, 2]);
-        for _ in 0..2 {
-            let error = tail.poll().expect_err("the record is none").to_string();
-            assert!(error.contains("log.1: the record at byte"), "{error}");
-        }
-        home.append(5, b"#!/bin/sh");
-        let foreign = home.tail(4).poll().expect_err("the file is foreign").to_string();
-        assert!(foreign.contains("log.5: is not a transaction log"), "{foreign}");
-    }
-
-    #[test]
-    fn many_large_transactions_come_in_several_batches() {
-        let home = Home::new();
-        let large = |zxid| {
-            let operation = bridge_transactions::transaction::Operation::SetData {
-                path: "/a".to_owned(),
-                data: Some(vec![7; 1 << 20]),
-                version: 1,
-            };
-            testing::transaction(zxid, operation, None)
-        };
-        let all: Vec<Transaction> = (1..=20).map(large).collect();
-        home.append(1, &testing::log_file(&all));
-        let mut tail = home.tail(0);
-        let batches = [zxids(&mut tail), zxids(&mut tail), zxids(&mut tail)];
-        assert_eq!(batches.map(|batch| batch.len()), [8, 8, 4]);
-    }
-}
+mod tests;

@@ -35,12 +35,27 @@ impl Servers {
     }
 
     fn append(&self, server: usize, first: i64, transactions: &[Transaction]) {
-        let path = self.folders[server].path().join(format!("log.{first:x}"));
-        let mut file = std::fs::File::options().append(true).open(path).unwrap();
+        let mut file = std::fs::File::options()
+            .append(true)
+            .open(self.path(server, first))
+            .unwrap();
         for transaction in transactions {
             file.write_all(&testing::record(&testing::payload(transaction)))
                 .unwrap();
         }
+    }
+
+    fn path(&self, server: usize, first: i64) -> PathBuf {
+        self.folders[server].path().join(format!("log.{first:x}"))
+    }
+
+    /// Writes one more log.
+    fn create(&self, server: usize, log: &[Transaction]) {
+        std::fs::write(self.path(server, log[0].zxid), testing::log_file(log)).unwrap();
+    }
+
+    fn remove(&self, server: usize, first: i64) {
+        std::fs::remove_file(self.path(server, first)).unwrap();
     }
 
     fn folders(&self) -> Vec<LogFolder> {
@@ -143,6 +158,32 @@ fn what_a_deposed_leader_logged_and_nobody_committed_is_never_returned() {
     history.applied(2 * NEXT + 3);
     assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
     assert_eq!(zxids(&mut history), NONE);
+}
+
+#[test]
+fn proposals_in_a_log_that_a_new_leader_removed_are_never_returned() {
+    let dead = written(&[NEXT + 1, NEXT + 2, NEXT + 3, NEXT + 4]);
+    let right = written(&[NEXT + 1, NEXT + 2, 2 * NEXT + 1]);
+    let servers = Servers::with(&[&dead[..2]]);
+    servers.create(0, &dead[2..]);
+    let mut history = servers.history();
+    history.applied(NEXT + 2);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
+    assert!(history.is_waiting());
+    // TRUNC cuts after the second one. The new leader's first is logged before the next look.
+    servers.remove(0, NEXT + 3);
+    servers.create(0, &right[2..]);
+    history.applied(2 * NEXT + 1);
+    for _ in 0..2 {
+        let error = history.poll().expect_err("a log was taken back").to_string();
+        assert!(error.contains("the server took transactions back"), "{error}");
+    }
+    // Read again from the position on.
+    let mut tree = Tree::of_new_server();
+    right[..2].iter().for_each(|transaction| tree.apply(transaction));
+    let mut history = LogHistory::new(servers.folders(), *history.position(), Some(Box::new(tree)));
+    history.applied(2 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [2 * NEXT + 1]);
 }
 
 #[test]
