@@ -18,7 +18,8 @@ pub struct Row<'a> {
     pub operation: &'a Operation,
     /// Its place in the transaction, from 0.
     pub index: usize,
-    /// The number of operations of the transaction.
+    /// The parts of a `multi`, also of one that failed; the znodes that the end of a session deletes, but at least 1; of
+    /// all others 1.
     pub count: usize,
 }
 
@@ -31,7 +32,8 @@ pub fn rows(transaction: &Transaction) -> Vec<Row<'_>> {
         count,
     };
     match &transaction.operation {
-        Operation::Multi(parts) if !parts.is_empty() => {
+        Operation::Multi(parts) if parts.is_empty() => vec![row(0, 0, &transaction.operation)],
+        Operation::Multi(parts) => {
             let count = parts.len();
             parts
                 .iter()
@@ -330,4 +332,45 @@ pub fn json_row<'a>(row: &Row<'a>) -> JsonRow<'a> {
         Operation::Delete { .. } | Operation::DeleteContainer { .. } | Operation::Multi(_) => {}
     }
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_transactions::testing;
+
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_multi_has_its_number_and_a_multi_without_parts_has_none() {
+        let check = |operation: Operation, expected: &[(usize, &str)]| {
+            let transaction = testing::transaction(7, operation, None);
+            let found = rows(&transaction);
+            assert_eq!(found.len(), expected.len());
+            for ((index, row), (count, words)) in found.iter().enumerate().zip(expected) {
+                assert_eq!((row.index, row.count), (index, *count));
+                assert_eq!(json_row(row).count, *count);
+                let line = text_row(row, &Style::PLAIN);
+                assert!(line.contains(&format!("  {words}, session")), "{line}");
+            }
+        };
+        let part = || Operation::SetData {
+            path: "/a".to_owned(),
+            data: Some(Vec::new()),
+            version: 3,
+        };
+        let close = |paths: &[&str]| Operation::CloseSession {
+            paths: Some(paths.iter().map(|path| (*path).to_owned()).collect()),
+        };
+        check(Operation::Multi(Vec::new()), &[(0, "no parts")]);
+        let parts = [(2, "version 3, 1/2 of a multi"), (2, "version 3, 2/2 of a multi")];
+        check(Operation::Multi(vec![part(), part()]), &parts);
+        let failed = Operation::FailedMulti { parts: 2, code: -101 };
+        check(failed, &[(2, "2 parts, failed: NoNode (-101)")]);
+        check(close(&[]), &[(1, "closed by the client")]);
+        check(
+            close(&["/a", "/b"]),
+            &[(2, "closed by the client, deletes /a /b")],
+        );
+        check(part(), &[(1, "version 3")]);
+    }
 }
