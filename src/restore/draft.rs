@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Acl, Lifetime};
 use bridge_query::Doubt;
+use bridge_zookeeper::acl::is_masked;
 
-use super::operation::{Operation, PlannedData, acl_objection, is_masked, lifetime_objection};
+use super::operation::{Operation, PlannedData, acl_objection, lifetime_objection};
 use super::planner::LeftReason;
 use super::state::LiveTree;
 

@@ -6,6 +6,7 @@ use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Acl, Lifetime, LifetimeKind};
 use bridge_zookeeper::TreeWrite;
+use bridge_zookeeper::acl::{is_masked, unknown_letter};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -153,7 +154,7 @@ pub fn acl_objection(acl: &[Acl]) -> Option<String> {
         ));
     }
     acl.iter().find_map(|entry| {
-        if let Some(letter) = entry.perms.chars().find(|letter| !"cdrwa".contains(*letter)) {
+        if let Some(letter) = unknown_letter(&entry.perms) {
             return Some(format!("{letter:?} is none of the permissions c, d, r, w, a"));
         }
         if entry.scheme.is_empty() {
@@ -164,11 +165,6 @@ pub fn acl_objection(acl: &[Acl]) -> Option<String> {
                 .to_owned()
         })
     })
-}
-
-/// Whether an entry has a mask in the place of its digest.
-pub fn is_masked(entry: &Acl) -> bool {
-    entry.scheme == "digest" && (entry.id == "x" || entry.id.ends_with(":x"))
 }
 
 /// Why a znode cannot be created with a lifetime.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bridge_core::capture::{AclOutcome, Event, EventKind, Outcome, ReadRequest};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Acl, Stat};
-use zookeeper_client::{Error, EventType, MultiReadResult, Permission, WatchedEvent};
+use bridge_core::record::Stat;
+use zookeeper_client::{Error, EventType, MultiReadResult, WatchedEvent};
 
+use crate::acl;
 use crate::config::AclDigests;
 
 /// A node event; `None` for those that recursive watches do not give and for session events.
@@ -84,45 +85,15 @@ pub(crate) fn acl_outcome(
     match result {
         Ok((entries, stat)) => Ok(AclOutcome::Found {
             stat: convert_stat(&stat),
-            acl: entries.iter().map(|entry| acl_entry(entry, digests)).collect(),
+            acl: entries
+                .iter()
+                .map(|entry| acl::of_client(entry, digests))
+                .collect(),
         }),
         Err(Error::NoNode) => Ok(AclOutcome::Missing),
         Err(Error::NoAuth) => Ok(AclOutcome::Denied),
         Err(error) => Err(error),
     }
-}
-
-fn acl_entry(entry: &zookeeper_client::Acl, digests: AclDigests) -> Acl {
-    let id = entry.id();
-    let letters = [
-        ('c', Permission::CREATE),
-        ('d', Permission::DELETE),
-        ('r', Permission::READ),
-        ('w', Permission::WRITE),
-        ('a', Permission::ADMIN),
-    ];
-    let perms = letters
-        .iter()
-        .filter(|(_, permission)| entry.permission().has(*permission));
-    Acl {
-        scheme: entry.scheme().to_owned(),
-        id: masked_id(entry.scheme(), id, digests),
-        perms: perms.map(|(letter, _)| letter).collect(),
-    }
-}
-
-/// The id of an entry as records have it.
-pub(crate) fn masked_id(scheme: &str, id: &str, digests: AclDigests) -> String {
-    match (scheme, digests) {
-        ("digest", AclDigests::Masked) => masked(id),
-        _ => id.to_owned(),
-    }
-}
-
-/// The user without the digest of the password, as servers write it for those without the permission 'a'.
-fn masked(id: &str) -> String {
-    id.split_once(':')
-        .map_or_else(|| "x".to_owned(), |(user, _)| format!("{user}:x"))
 }
 
 fn convert_stat(stat: &zookeeper_client::Stat) -> Stat {
@@ -138,43 +109,5 @@ fn convert_stat(stat: &zookeeper_client::Stat) -> Stat {
         ephemeral_owner: SessionId(stat.ephemeral_owner.cast_unsigned()),
         data_length: stat.data_length,
         num_children: stat.num_children,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use zookeeper_client::AuthId;
-
-    use super::*;
-
-    #[test]
-    fn of_a_digest_only_the_user_is_recorded_by_default() {
-        let check = |scheme: &str, id: &str, digests, expected: &str| {
-            let entry =
-                zookeeper_client::Acl::new(Permission::READ | Permission::ADMIN, AuthId::new(scheme, id));
-            let converted = acl_entry(&entry, digests);
-            assert_eq!(
-                (&*converted.scheme, &*converted.id, &*converted.perms),
-                (scheme, expected, "ra"),
-                "{digests:?}"
-            );
-        };
-        check("digest", "user:hash=", AclDigests::Masked, "user:x");
-        check("digest", "hash=", AclDigests::Masked, "x");
-        check("digest", "user:hash=", AclDigests::Full, "user:hash=");
-        check("world", "anyone", AclDigests::Masked, "anyone");
-        check("sasl", "user", AclDigests::Masked, "user");
-        check("ip", "10.0.0.0/8", AclDigests::Masked, "10.0.0.0/8");
-    }
-
-    #[test]
-    fn permissions_are_letters_in_one_order() {
-        let check = |permission, expected: &str| {
-            let entry = zookeeper_client::Acl::new(permission, AuthId::anyone());
-            assert_eq!(acl_entry(&entry, AclDigests::Masked).perms, expected);
-        };
-        check(Permission::ALL, "cdrwa");
-        check(Permission::NONE, "");
-        check(Permission::WRITE | Permission::CREATE, "cw");
     }
 }

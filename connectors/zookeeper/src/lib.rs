@@ -3,6 +3,7 @@
 //! [`ZookeeperSource`] keeps a session and does what the capture machine asks for. It decides nothing about changes:
 //! it hands over every event and every answer in the order of the connection.
 
+pub mod acl;
 mod canary;
 pub mod config;
 mod connect;

@@ -12,10 +12,10 @@ use bridge_core::source::{SourceError, SourceErrorKind};
 use std::time::Duration;
 use tokio::time::timeout;
 use zookeeper_client::{
-    Acl as ClientAcl, Acls, AuthId, CreateMode, CreateOptions, Error, MultiWriteError, MultiWriter,
-    Permission,
+    Acl as ClientAcl, Acls, CreateMode, CreateOptions, Error, MultiWriteError, MultiWriter,
 };
 
+use crate::acl;
 use crate::config::{AclDigests, ZookeeperConfig};
 use crate::convert;
 use crate::error::{Failure, of_request, words};
@@ -227,19 +227,7 @@ fn create_options(lifetime: Lifetime, acl: &[ClientAcl]) -> Result<CreateOptions
 }
 
 fn client_acl(acl: &Acl) -> Result<ClientAcl, Error> {
-    let mut permission = Permission::NONE;
-    for letter in acl.perms.chars() {
-        permission = permission
-            | match letter {
-                'c' => Permission::CREATE,
-                'd' => Permission::DELETE,
-                'r' => Permission::READ,
-                'w' => Permission::WRITE,
-                'a' => Permission::ADMIN,
-                _ => return Err(Error::BadArguments(&"a permission is none of c, d, r, w, a")),
-            };
-    }
-    Ok(ClientAcl::new(permission, AuthId::new(&acl.scheme, &acl.id)))
+    acl::to_client(acl).map_err(|_| Error::BadArguments(&"a permission is none of c, d, r, w, a"))
 }
 
 fn refusal(error: &Error) -> WriteRefusal {
@@ -272,6 +260,8 @@ impl fmt::Display for WriteRefusal {
 
 #[cfg(test)]
 mod tests {
+    use zookeeper_client::{AuthId, Permission};
+
     use super::*;
 
     #[test]
@@ -287,18 +277,5 @@ mod tests {
         check(LifetimeKind::Ttl, Some(-1), false);
         check(LifetimeKind::Ttl, None, false);
         check(LifetimeKind::Ephemeral, None, false);
-    }
-
-    #[test]
-    fn the_letters_of_a_list_are_its_permissions() {
-        let entry = |perms: &str| Acl {
-            scheme: "world".to_owned(),
-            id: "anyone".to_owned(),
-            perms: perms.to_owned(),
-        };
-        let all = client_acl(&entry("cdrwa")).unwrap();
-        assert_eq!(all.permission(), Permission::ALL);
-        assert_eq!(client_acl(&entry("")).unwrap().permission(), Permission::NONE);
-        assert!(client_acl(&entry("rx")).is_err());
     }
 }

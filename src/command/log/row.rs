@@ -5,6 +5,8 @@ use bridge_console::{Style, data_words};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::record::{Acl, Data, DataForm, Timestamp};
 use bridge_transactions::transaction::{AclEntry, Lifetime, Operation, Transaction, error_name};
+use bridge_zookeeper::acl;
+use bridge_zookeeper::config::AclDigests;
 use serde::Serialize;
 
 use crate::terminal::{Tone, span};
@@ -67,20 +69,7 @@ pub fn whole(bytes: &[u8]) -> Data {
 
 /// An access control list as in a record, without digests of passwords.
 pub fn shown_list(list: &[AclEntry]) -> Vec<Acl> {
-    const LETTERS: [(char, i32); 5] = [('c', 4), ('d', 8), ('r', 1), ('w', 2), ('a', 16)];
-    let shown = |entry: &AclEntry| {
-        let user = entry.id.split_once(':').map_or("", |(user, _)| user);
-        let letters = LETTERS.iter().filter(|(_, bit)| entry.permissions & bit != 0);
-        Acl {
-            id: match entry.scheme.as_str() {
-                "digest" => format!("{user}:x"),
-                _ => entry.id.clone(),
-            },
-            scheme: entry.scheme.clone(),
-            perms: letters.map(|(letter, _)| letter).collect(),
-        }
-    };
-    list.iter().map(shown).collect()
+    acl::recorded(list, AclDigests::Masked)
 }
 
 /// An access control list on a line: `world:anyone:r, digest:alice:x:cdrwa`.
@@ -372,5 +361,20 @@ mod tests {
             &[(2, "closed by the client, deletes /a /b")],
         );
         check(part(), &[(1, "version 3")]);
+    }
+
+    #[test]
+    fn a_list_is_shown_as_in_a_record_and_without_digests_of_passwords() {
+        let check = |scheme: &str, id: &str, expected: &str| {
+            let entry = AclEntry {
+                permissions: 31,
+                scheme: scheme.to_owned(),
+                id: id.to_owned(),
+            };
+            assert_eq!(list_words(&[entry]), expected);
+        };
+        check("world", "anyone", "world:anyone:cdrwa");
+        check("digest", "alice:c2VjcmV0", "digest:alice:x:cdrwa");
+        check("digest", "c2VjcmV0", "digest:x:cdrwa");
     }
 }

@@ -9,7 +9,7 @@ use bridge_core::number::{SessionId, Zxid};
 use bridge_core::record::{Acl, Data, Timestamp};
 use bridge_transactions::compression::{Compression, Decompressed};
 use bridge_transactions::snapshot::{AclId, SnapshotEnd, SnapshotItem, SnapshotReader, SnapshotZnode};
-use bridge_transactions::transaction::{AclEntry, Lifetime};
+use bridge_transactions::transaction::{AclEntry, Lifetime, open_list};
 use serde_json::json;
 
 use super::input::Input;
@@ -158,15 +158,8 @@ fn json_znode(znode: &SnapshotZnode, tables: &Tables) -> serde_json::Value {
     let stat = &znode.stat;
     let zxid = |zxid: i64| Zxid(zxid.cast_unsigned());
     let (kind, ttl) = lifetime(stat.ephemeral_owner, &tables.sessions);
-    let open = || {
-        vec![Acl {
-            scheme: "world".into(),
-            id: "anyone".into(),
-            perms: "cdrwa".into(),
-        }]
-    };
     let acl: Option<Vec<Acl>> = match znode.acl {
-        AclId::OPEN => Some(open()),
+        AclId::OPEN => Some(shown_list(&open_list())),
         _ => list_of(znode, tables).map(shown_list),
     };
     let data: Option<Data> = znode.data.as_deref().map(whole);

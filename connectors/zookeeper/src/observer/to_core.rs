@@ -5,15 +5,12 @@ use std::sync::Arc;
 use bridge_core::committed::{CommittedTxn, NodeOperation, TreeDigestValue, TxnContent};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Acl, Lifetime, LifetimeKind};
-use bridge_transactions::transaction::{self, AclEntry, Operation, Transaction};
+use bridge_core::record::{Lifetime, LifetimeKind};
+use bridge_transactions::transaction::{self, Operation, Transaction};
 
 use super::learner::CommittedPayload;
+use crate::acl::recorded;
 use crate::config::AclDigests;
-use crate::convert::masked_id;
-
-/// The letters of permissions, in the order of records.
-const LETTERS: [(char, i32); 5] = [('c', 4), ('d', 8), ('r', 1), ('w', 2), ('a', 16)];
 
 /// The transactions of a leader for the machine, without those that have no number and are no part of the history. `last` is
 /// the zxid of the transaction before them, and afterwards the one of the last.
@@ -104,7 +101,7 @@ fn single(operation: Operation, digests: AclDigests) -> Result<NodeOperation, St
         } => NodeOperation::Create {
             path: parsed(&path)?,
             data: bytes(data),
-            acl: list(&acl, digests),
+            acl: recorded(&acl, digests),
             lifetime: core_lifetime(lifetime),
             parent_cversion: (parent_cversion != -1).then_some(parent_cversion),
         },
@@ -123,7 +120,7 @@ fn single(operation: Operation, digests: AclDigests) -> Result<NodeOperation, St
         },
         Operation::SetAcl { path, acl, version } => NodeOperation::SetAcl {
             path: parsed(&path)?,
-            acl: list(&acl, digests),
+            acl: recorded(&acl, digests),
             version,
         },
         Operation::Check { .. } => NodeOperation::Check,
@@ -142,20 +139,6 @@ pub(super) fn core_lifetime(lifetime: transaction::Lifetime) -> Lifetime {
     Lifetime { kind, ttl }
 }
 
-/// An access control list in a record.
-pub(super) fn list(entries: &[AclEntry], digests: AclDigests) -> Vec<Acl> {
-    entries.iter().map(|entry| acl(entry, digests)).collect()
-}
-
-fn acl(entry: &AclEntry, digests: AclDigests) -> Acl {
-    let letters = LETTERS.iter().filter(|(_, bit)| entry.permissions & bit != 0);
-    Acl {
-        scheme: entry.scheme.clone(),
-        id: masked_id(&entry.scheme, &entry.id, digests),
-        perms: letters.map(|(letter, _)| letter).collect(),
-    }
-}
-
 pub(super) fn parsed(path: &str) -> Result<ZnodePath, String> {
     // The root is "" in the tree of a server.
     match path {
@@ -171,8 +154,9 @@ fn bytes(data: Option<Vec<u8>>) -> Arc<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::record::Acl;
     use bridge_transactions::testing;
-    use bridge_transactions::transaction::TreeDigest;
+    use bridge_transactions::transaction::{AclEntry, TreeDigest};
 
     use super::*;
 

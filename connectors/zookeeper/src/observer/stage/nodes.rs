@@ -14,8 +14,9 @@ use bridge_transactions::snapshot::{AclId, SnapshotZnode};
 use bridge_transactions::transaction::{AclEntry, Lifetime, open_list};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::to_core::{core_lifetime, list, parsed};
+use super::super::to_core::{core_lifetime, parsed};
 use super::StageError;
+use crate::acl::recorded;
 use crate::config::AclDigests;
 
 /// The memory of the table's pages, in KiB: with it the bridge stays below 100 MB while it stages a million znodes.
@@ -150,9 +151,9 @@ impl AclLists {
     /// The list of an id; `None` if the snapshot lacks it (ZOOKEEPER-4846).
     fn list(&self, id: AclId, digests: AclDigests) -> Option<Vec<bridge_core::record::Acl>> {
         if id == AclId::OPEN {
-            return Some(list(&open_list(), digests));
+            return Some(recorded(&open_list(), digests));
         }
-        self.lists.get(&id).map(|entries| list(entries, digests))
+        self.lists.get(&id).map(|entries| recorded(entries, digests))
     }
 
     /// The lifetime of a znode with this owner. Ids of sessions of servers from 255 on look like a time to live.
