@@ -127,8 +127,6 @@ pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> 
     let is_new_journal = matches!(target, Target::New);
     let to = match &target {
         Target::New => {
-            // A bridge may have been started meanwhile, and killed.
-            check_not_lost(journal)?;
             work.publish_new(&file, journal)?;
             journal.clone()
         }

@@ -2,13 +2,13 @@
 //!
 //! One process at a time has the folder, by a lock file beside it. A folder that a killed process left is removed.
 
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use bridge_core::folder::{folder_of, open_plain, remove_if_there, sync_folder};
+use bridge_core::folder::{folder_of, open_plain, sync_folder};
+use bridge_core::journal::{check_not_lost, log_beside, remove_companions};
 use nix::fcntl::OFlag;
 
 use crate::exit::{Exit, Failure};
@@ -80,16 +80,17 @@ impl WorkFolder {
     /// Gives a closed file its name, in place of the one that has it.
     pub(super) fn publish(&self, file: &Path, name: &Path) -> Result<(), Failure> {
         let done = synchronised(file, name)
-            // SQLite would use the log of the earlier file as one of this.
-            .and_then(|()| remove_if_there(&beside(name, "-wal")))
-            .and_then(|()| remove_if_there(&beside(name, "-shm")))
+            // SQLite would use the logs of the earlier file as those of this.
+            .and_then(|()| remove_companions(name))
             .and_then(|()| fs::rename(file, name))
             .and_then(|()| sync_folder(folder_of(name)));
         done.map_err(|error| environment(name, &error))
     }
 
-    /// The same, where no file may have the name.
+    /// Gives a closed file its name, which no file may have. A bridge may have been started meanwhile, and killed: what it
+    /// left is kept, and no log of a lost journal becomes one of this file.
     pub(super) fn publish_new(&self, file: &Path, name: &Path) -> Result<(), Failure> {
+        check_not_lost(name)?;
         let done = synchronised(file, name)
             .and_then(|()| fs::hard_link(file, name))
             .and_then(|()| sync_folder(folder_of(name)));
@@ -124,8 +125,7 @@ impl Drop for WorkFolder {
 
 /// A file that was closed, with its data on the disk and without a log, for its place.
 fn synchronised(file: &Path, name: &Path) -> io::Result<()> {
-    let log = beside(file, "-wal");
-    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+    if let Some(log) = log_beside(file) {
         return Err(io::Error::other(format!(
             "its log {} was not copied into it",
             log.display()
@@ -149,12 +149,6 @@ fn give_to_owner(file: &File, name: &Path) -> io::Result<()> {
     fchown(file, Some(folder.uid()), Some(folder.gid()))
 }
 
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 fn environment(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Environment,
@@ -167,7 +161,37 @@ fn environment(path: &Path, error: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::journal::{Journal, JournalOptions, beside};
+
     use super::*;
+
+    #[test]
+    fn a_new_journal_gets_no_name_beside_which_a_log_or_a_lock_file_of_a_lost_one_is_left() {
+        let check = |suffix: &str, content: &str, expected: &str| {
+            let home = tempfile::tempdir().unwrap();
+            let journal = home.path().join("main.journal");
+            let work = WorkFolder::take(&journal).unwrap();
+            let file = work.fresh_file().unwrap();
+            fs::write(&file, "new").unwrap();
+            let left = beside(&journal, suffix);
+            fs::write(&left, content).unwrap();
+            let refused = work.publish_new(&file, &journal).unwrap_err();
+            assert!(refused.message.contains(expected), "{refused}");
+            assert!(!journal.exists());
+            assert_eq!(fs::read_to_string(&left).unwrap(), content);
+        };
+        check("-wal", "of a lost one", "main.journal-wal is there without it");
+        check(
+            "-journal",
+            "of a lost one",
+            "main.journal-journal is there without it",
+        );
+        check(
+            ".lock",
+            "7 journal-exists",
+            "its lock file says that there was one",
+        );
+    }
 
     #[test]
     fn a_file_appears_whole_and_a_second_process_waits_for_the_first() {
@@ -184,11 +208,15 @@ mod tests {
         fs::write(&file, "two").unwrap();
         let past = home.path().join("data/main.history");
         fs::write(&past, "old").unwrap();
-        fs::write(beside(&past, "-wal"), "of the old one").unwrap();
+        for suffix in ["-wal", "-shm", "-journal"] {
+            fs::write(beside(&past, suffix), "of the old one").unwrap();
+        }
         work.publish(&file, &past).unwrap();
         assert_eq!(fs::read_to_string(&past).unwrap(), "two");
-        assert!(!beside(&past, "-wal").exists());
-        fs::write(&file, "three").unwrap();
+        for suffix in ["-wal", "-shm", "-journal"] {
+            assert!(!beside(&past, suffix).exists(), "{suffix}");
+        }
+        drop(Journal::open(&file, &JournalOptions::new("main")).unwrap());
         work.publish_new(&file, &journal).unwrap();
         let taken = work.publish_new(&file, &journal).unwrap_err();
         assert!(taken.message.contains("was made meanwhile"), "{taken}");

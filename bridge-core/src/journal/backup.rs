@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::companions::{COMPANIONS, LOGS, beside, remove_companions};
 use super::error::{JournalError, JournalErrorKind, start_anew};
-use super::lock::{ATTEMPTS, FileId, Lock, OWNER_ONLY, beside};
+use super::lock::{ATTEMPTS, FileId, Lock, OWNER_ONLY};
 use super::open::check_cluster;
 use super::read::Reader;
 use crate::file_path::open_regular;
@@ -29,9 +30,6 @@ const PART: &str = ".part";
 
 /// The suffix of a journal that a copy has replaced.
 const REPLACED: &str = ".replaced";
-
-/// The files of SQLite beside a journal that a copy must not find.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// A copy of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,12 +203,6 @@ fn remove_all(file: &Path) -> io::Result<()> {
     remove_companions(file)
 }
 
-fn remove_companions(file: &Path) -> io::Result<()> {
-    COMPANIONS
-        .iter()
-        .try_for_each(|suffix| remove_if_there(&beside(file, suffix)))
-}
-
 fn discard(part: &Path) {
     if let Err(error) = remove_all(part) {
         tracing::warn!(file = %part.display(), %error, "the rest of a copy cannot be removed");
@@ -316,10 +308,10 @@ fn replace(part: &Path, file: &Path, records: u64, lock: &Lock) -> Result<Restor
 
 /// Whether there is a journal, or a log without its journal, which would be taken for that of the copy.
 fn is_there(file: &Path) -> bool {
-    file.exists() || beside(file, "-wal").exists()
+    file.exists() || LOGS.iter().any(|suffix| beside(file, suffix).exists())
 }
 
-/// Moves the journal and its log to a free name. Returns that name; `None` if there is neither.
+/// Moves the journal and its logs to a free name. Returns that name; `None` if there is neither.
 fn set_aside(file: &Path) -> io::Result<Option<PathBuf>> {
     if !is_there(file) {
         return Ok(None);
@@ -330,8 +322,8 @@ fn set_aside(file: &Path) -> io::Result<Option<PathBuf>> {
         .map(|suffix| beside(file, &suffix))
         .find(|name| !is_there(name));
     let aside = aside.expect("the names have no end");
-    // The log first: a journal without its log is older, a log without its journal would belong to another.
-    for suffix in ["-wal", "-shm", ""] {
+    // The logs first: a journal without its log is older, a log without its journal would belong to another.
+    for suffix in COMPANIONS.into_iter().chain([""]) {
         match fs::rename(beside(file, suffix), beside(&aside, suffix)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other?,

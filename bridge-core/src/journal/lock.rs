@@ -10,7 +10,6 @@
 //! * Nothing but a plain file of a single name is opened or written: in a folder of another user it could be a link.
 //! * The lock file records whether the journal exists, so that a journal that is missing is not mistaken for a new one.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -18,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use super::companions::beside;
 use super::error::{JournalError, JournalErrorKind};
 use crate::folder;
 
@@ -233,11 +233,4 @@ fn noted(journal: &Path) -> Option<String> {
         .ok()
         .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_file()))?;
     Some(content(&file))
-}
-
-/// A file of the same name with a suffix.
-pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push(suffix);
-    PathBuf::from(name)
 }

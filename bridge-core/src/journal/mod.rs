@@ -11,6 +11,7 @@ mod backup;
 mod chains;
 mod code;
 mod compact;
+mod companions;
 mod contract;
 mod cursors;
 mod derived;
@@ -64,6 +65,7 @@ mod writer;
 
 pub use backup::{Backup, Existing, Restored, restore};
 pub use compact::Compacted;
+pub use companions::{beside, log_beside, remove_companions};
 pub use contract::{JournalWriter, Log, LogEnd, RefusedBatch, SealedBatch, SinkState, Term};
 pub use cursors::SinkCursor;
 pub use derived_rows::DerivedReader;

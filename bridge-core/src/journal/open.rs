@@ -13,8 +13,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::companions::{beside, log_beside, remove_companions};
 use super::error::{JournalError, JournalErrorKind, start_anew};
-use super::lock::{Lock, OWNER_ONLY, beside, lock_file, says_it_existed};
+use super::lock::{Lock, OWNER_ONLY, lock_file, says_it_existed};
 use super::options::{Durability, JournalOptions};
 use super::schema::{self, APPLICATION_ID, FORMAT, MIGRATIONS};
 use super::wal::WAL_BYTES_KEPT;
@@ -236,9 +237,8 @@ pub fn check_not_lost(file: &Path) -> Result<(), JournalError> {
 
 /// SQLite would use a log whose file is missing as the log of the new file.
 fn check_no_log_is_left(file: &Path) -> Result<(), JournalError> {
-    let log = beside(file, "-wal");
-    match fs::metadata(&log) {
-        Ok(metadata) if metadata.len() > 0 => Err(JournalError::new(
+    match log_beside(file) {
+        Some(log) => Err(JournalError::new(
             JournalErrorKind::Damaged,
             file,
             format!(
@@ -248,7 +248,7 @@ fn check_no_log_is_left(file: &Path) -> Result<(), JournalError> {
                 lock_file(file).display()
             ),
         )),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -352,9 +352,9 @@ fn create(file: &Path, cluster: &str) -> Result<(), JournalError> {
     let fresh = beside(file, ".new");
     let creating = |error| JournalError::of_io(file, "creating it", error);
     // The rest of an earlier attempt that crashed, with the log that SQLite would replay into the new file.
-    for left in [&fresh, &beside(&fresh, "-journal"), &beside(&fresh, "-wal")] {
-        remove_if_there(left).map_err(creating)?;
-    }
+    remove_if_there(&fresh)
+        .and_then(|()| remove_companions(&fresh))
+        .map_err(creating)?;
     OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -7,10 +7,10 @@ use std::fs;
 
 use rusqlite::Connection;
 
+use super::companions::beside;
 use super::cursors;
 use super::drafts::Draft;
 use super::error::{JournalError, JournalErrorKind};
-use super::lock::beside;
 use super::options::WhenFull;
 use super::schema::PAGE_BYTES;
 use super::writer::{Journal, TxnState};

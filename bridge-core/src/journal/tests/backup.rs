@@ -258,18 +258,20 @@ fn a_copy_takes_no_place_where_it_may_not_or_is_damaged() {
 
 #[test]
 fn a_log_whose_journal_is_gone_is_kept_and_never_taken_for_that_of_the_copy() {
-    let scratch = Scratch::new();
-    write(&mut scratch.open(), 5);
-    scratch.reader().back_up(&copy_of(&scratch)).unwrap();
-    let log = |file: &Path| PathBuf::from(format!("{}-wal", file.display()));
-    fs::remove_file(scratch.file()).unwrap();
-    fs::write(log(&scratch.file()), "the log of the one that is gone").unwrap();
-    let refused = restore(&copy_of(&scratch), &scratch.file(), "main", Existing::Refuse).unwrap_err();
-    assert!(refused.to_string().contains("--force"), "{refused}");
-    let restored = restore(&copy_of(&scratch), &scratch.file(), "main", Existing::SetAside).unwrap();
-    let kept = fs::read_to_string(log(&restored.replaced.unwrap())).unwrap();
-    assert_eq!(kept, "the log of the one that is gone");
-    assert_eq!(scratch.open().tail(), Seq(5));
+    for suffix in ["-wal", "-journal"] {
+        let scratch = Scratch::new();
+        write(&mut scratch.open(), 5);
+        scratch.reader().back_up(&copy_of(&scratch)).unwrap();
+        let log = |file: &Path| PathBuf::from(format!("{}{suffix}", file.display()));
+        fs::remove_file(scratch.file()).unwrap();
+        fs::write(log(&scratch.file()), "the log of the one that is gone").unwrap();
+        let refused = restore(&copy_of(&scratch), &scratch.file(), "main", Existing::Refuse).unwrap_err();
+        assert!(refused.to_string().contains("--force"), "{refused}");
+        let restored = restore(&copy_of(&scratch), &scratch.file(), "main", Existing::SetAside).unwrap();
+        let kept = fs::read_to_string(log(&restored.replaced.unwrap())).unwrap();
+        assert_eq!(kept, "the log of the one that is gone");
+        assert_eq!(scratch.open().tail(), Seq(5));
+    }
 }
 
 #[test]

@@ -194,6 +194,25 @@ fn another_file_may_get_the_name_of_a_journal_only_where_none_was_lost() {
 }
 
 #[test]
+fn a_rollback_log_whose_file_is_missing_is_not_taken_for_that_of_a_new_journal() {
+    let scratch = Scratch::new();
+    let log = scratch.file().with_file_name("main.journal-journal");
+    fs::write(&log, "of another file").unwrap();
+    let error = check_not_lost(&scratch.file()).unwrap_err().to_string();
+    assert!(
+        error.contains("main.journal-journal is there without it"),
+        "{error}"
+    );
+    let error = refusal(&scratch.file(), &scratch.options);
+    assert_eq!(error.kind, JournalErrorKind::Damaged, "{error}");
+    assert!(log.exists() && !scratch.file().exists());
+    // One without content is none.
+    fs::write(&log, "").unwrap();
+    check_not_lost(&scratch.file()).unwrap();
+    drop(scratch.open());
+}
+
+#[test]
 fn damage_met_while_reading_is_called_damage() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
