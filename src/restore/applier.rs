@@ -10,7 +10,6 @@
 use bridge_core::capture::Outcome;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Stat;
-use bridge_zookeeper::WriteRefusal;
 
 use super::operation::Operation;
 use super::plan_file::OperationState;
@@ -106,11 +105,6 @@ impl<'a> Applier<'a> {
         sorted
     }
 
-    /// The conflict that a server's refusal of an operation is.
-    pub fn refused(&self, at: usize, refusal: &WriteRefusal) -> Conflict {
-        self.conflict(at, refusal.to_string())
-    }
-
     /// Whether a znode is as an operation leaves it; otherwise, how it differs.
     pub fn difference(&self, at: usize, outcome: &Outcome) -> Option<Conflict> {
         let operation = &self.operations[at];
@@ -125,7 +119,8 @@ impl<'a> Applier<'a> {
         Some(self.conflict(at, reason.to_owned()))
     }
 
-    fn conflict(&self, at: usize, reason: String) -> Conflict {
+    /// The conflict of an operation that is not carried out.
+    pub fn conflict(&self, at: usize, reason: String) -> Conflict {
         let operation = &self.operations[at];
         Conflict {
             operation: at,

@@ -80,18 +80,19 @@ pub async fn apply(
             continue;
         }
         let writes = sorted.ready.iter().map(|at| operations[*at].write()).collect();
-        match tree.write(writes).await {
+        let (index, reason) = match tree.write(writes).await {
             Ok(()) => {
                 file.note_done(&sorted.ready).map_err(unwritten)?;
                 applied.done += sorted.ready.len();
-            }
-            Err(WriteError::Refused { index, refusal }) => {
-                let conflict = applier.refused(sorted.ready[index], &refusal);
-                if settle(file, conflict, options, &mut applied)? {
-                    return Ok(applied);
-                }
+                continue;
             }
             Err(WriteError::Failed(error)) => return Err(unreachable(error)),
+            Err(WriteError::Refused { index, refusal }) => (index, refusal.to_string()),
+            Err(WriteError::Invalid { index, reason }) => (index, format!("it cannot be sent: {reason}")),
+        };
+        let conflict = applier.conflict(sorted.ready[index], reason);
+        if settle(file, conflict, options, &mut applied)? {
+            return Ok(applied);
         }
     }
     compare(tree, file, &applier, rate, &mut applied).await?;

@@ -2,7 +2,8 @@
 //! [`Survey`] does.
 //!
 //! Invariant: a request is carried out as a whole or not at all. Where the connection is lost before the answer, the error
-//! says that the outcome is not known; nothing is sent a second time.
+//! says that the outcome is not known, and the request is not sent again. It is sent again only where the server has
+//! throttled it, and so has not carried it out.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::record::{Acl, Lifetime, LifetimeKind};
 use bridge_core::source::{SourceError, SourceErrorKind};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use zookeeper_client::{
     Acl as ClientAcl, Acls, CreateMode, CreateOptions, Error, MultiWriteError, MultiWriter,
 };
@@ -78,6 +79,13 @@ pub enum WriteRefusal {
 /// Why a request failed.
 #[derive(Debug)]
 pub enum WriteError {
+    /// An operation cannot be sent, such as a create with a negative time to live; nothing of the request was.
+    Invalid {
+        /// The operation.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
     /// The server refused an operation; nothing of the request was carried out.
     Refused {
         /// The operation.
@@ -85,7 +93,7 @@ pub enum WriteError {
         /// Why.
         refusal: WriteRefusal,
     },
-    /// The session or the server failed. Perhaps the request was carried out.
+    /// The session or the server failed. Perhaps the request was carried out; the message says so.
     Failed(SourceError),
 }
 
@@ -125,47 +133,52 @@ impl TreeWriter {
         })
     }
 
-    /// Carries out all of these writes, or none.
+    /// Carries out all of these writes, or none. If it is dropped, it is not known which.
     ///
     /// # Errors
     ///
-    /// If the server refuses one of them, or the session is lost.
+    /// If one of them cannot be sent, the server refuses one, or there is no answer: the session is lost, or the server
+    /// throttles the request as long as one may take.
     pub async fn write(&self, writes: &[TreeWrite<'_>]) -> Result<(), WriteError> {
-        let send = || async {
-            let mut writer = self.0.client.new_multi_writer();
-            for (index, write) in writes.iter().enumerate() {
-                let added = add(&mut writer, write);
-                added.map_err(|source| MultiWriteError::OperationFailed { index, source })?;
-            }
-            writer.commit().await
-        };
         let bound = self.0.bound();
         let mut throttle = Throttle::default();
-        // A request that the server throttles is not carried out.
-        let written = timeout(bound, async {
-            throttle
-                .unthrottled(|| async {
-                    match send().await {
-                        Err(MultiWriteError::RequestFailed {
-                            source: Error::Throttled,
-                        }) => Err(Error::Throttled),
-                        other => Ok(other),
+        let mut is_under_way = false;
+        let attempts = async {
+            loop {
+                let mut request = self.request(writes)?;
+                is_under_way = true;
+                match request.commit().await {
+                    Ok(_) => return Ok(()),
+                    Err(MultiWriteError::RequestFailed {
+                        source: Error::Throttled,
+                    }) => {
+                        is_under_way = false;
+                        sleep_until(throttle.until()).await;
                     }
-                })
-                .await
-        })
-        .await;
-        match written {
-            Err(_) => Err(WriteError::Failed(unknown(bound))),
-            Ok(Err(source) | Ok(Err(MultiWriteError::RequestFailed { source }))) => {
-                Err(WriteError::Failed(self.failed(&source)))
+                    Err(MultiWriteError::RequestFailed { source }) => {
+                        return Err(WriteError::Failed(self.failed(&source)));
+                    }
+                    Err(MultiWriteError::OperationFailed { index, source }) => {
+                        let refusal = refusal(&source);
+                        return Err(WriteError::Refused { index, refusal });
+                    }
+                }
             }
-            Ok(Ok(Err(MultiWriteError::OperationFailed { index, source }))) => Err(WriteError::Refused {
-                index,
-                refusal: refusal(&source),
-            }),
-            Ok(Ok(Ok(_))) => Ok(()),
+        };
+        match timeout(bound, attempts).await {
+            Ok(written) => written,
+            Err(_) if is_under_way => Err(WriteError::Failed(unknown(bound))),
+            Err(_) => Err(WriteError::Failed(self.0.unanswered("a write", &throttle))),
         }
+    }
+
+    /// A request of these writes, which is not sent yet.
+    fn request(&self, writes: &[TreeWrite<'_>]) -> Result<MultiWriter<'_>, WriteError> {
+        let mut request = self.0.client.new_multi_writer();
+        for (index, write) in writes.iter().enumerate() {
+            add(&mut request, write).map_err(|reason| WriteError::Invalid { index, reason })?;
+        }
+        Ok(request)
     }
 
     fn failed(&self, error: &Error) -> SourceError {
@@ -194,40 +207,42 @@ fn unknown(bound: Duration) -> SourceError {
     }
 }
 
-fn add(writer: &mut MultiWriter<'_>, write: &TreeWrite<'_>) -> Result<(), Error> {
-    match *write {
+/// Adds a write to a request. The error says why it cannot be sent.
+fn add(request: &mut MultiWriter<'_>, write: &TreeWrite<'_>) -> Result<(), String> {
+    let added = match *write {
         TreeWrite::Create {
             path,
             data,
             acl,
             lifetime,
         } => {
-            let acl: Vec<ClientAcl> = acl.iter().map(client_acl).collect::<Result<_, _>>()?;
-            writer.add_create(path, data, &create_options(lifetime, &acl)?)
+            let acl = acl.iter().map(client_acl).collect::<Result<Vec<_>, _>>()?;
+            request.add_create(path, data, &create_options(lifetime, &acl)?)
         }
-        TreeWrite::Set { path, data, version } => writer.add_set_data(path, data, Some(version)),
-        TreeWrite::Delete { path, version } => writer.add_delete(path, Some(version)),
-    }
+        TreeWrite::Set { path, data, version } => request.add_set_data(path, data, Some(version)),
+        TreeWrite::Delete { path, version } => request.add_delete(path, Some(version)),
+    };
+    added.map_err(|error| words(&error))
 }
 
-fn create_options(lifetime: Lifetime, acl: &[ClientAcl]) -> Result<CreateOptions<'_>, Error> {
+fn create_options(lifetime: Lifetime, acl: &[ClientAcl]) -> Result<CreateOptions<'_>, String> {
     let acls = Acls::new(acl);
     match (lifetime.kind, lifetime.ttl) {
         (LifetimeKind::Persistent, _) => Ok(CreateMode::Persistent.with_acls(acls)),
         (LifetimeKind::Container, _) => Ok(CreateMode::Container.with_acls(acls)),
         (LifetimeKind::Ttl, Some(ttl)) => {
-            let ttl = u64::try_from(ttl).map_err(|_| Error::BadArguments(&"a time to live is negative"))?;
+            let ttl = u64::try_from(ttl).map_err(|_| format!("its time to live of {ttl} ms is negative"))?;
             Ok(CreateMode::Persistent
                 .with_acls(acls)
                 .with_ttl(Duration::from_millis(ttl)))
         }
-        (LifetimeKind::Ttl, None) => Err(Error::BadArguments(&"a time to live is missing")),
-        (LifetimeKind::Ephemeral, _) => Err(Error::BadArguments(&"an ephemeral znode is not created")),
+        (LifetimeKind::Ttl, None) => Err("its time to live is missing".to_owned()),
+        (LifetimeKind::Ephemeral, _) => Err("an ephemeral znode is not created".to_owned()),
     }
 }
 
-fn client_acl(acl: &Acl) -> Result<ClientAcl, Error> {
-    acl::to_client(acl).map_err(|_| Error::BadArguments(&"a permission is none of c, d, r, w, a"))
+fn client_acl(acl: &Acl) -> Result<ClientAcl, String> {
+    acl::to_client(acl).map_err(|letter| format!("{letter:?} is none of the permissions c, d, r, w, a"))
 }
 
 fn refusal(error: &Error) -> WriteRefusal {

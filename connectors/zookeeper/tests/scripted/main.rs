@@ -8,3 +8,4 @@ mod floods;
 mod silence;
 mod throttling;
 mod wire;
+mod writing;
