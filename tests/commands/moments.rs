@@ -134,7 +134,7 @@ async fn the_tree_at_a_moment_is_printed_for_people() {
     assert_eq!((gone.code, gone.out.as_str()), (1, ""));
     assert!(gone.err.contains("it did not exist"), "{}", gone.err);
     let unknown = stage.run(&["cat", "/moments/never"]).await;
-    assert!(unknown.code == 1 && unknown.err.contains("no record of /moments/never"));
+    assert!(unknown.code == 1 && unknown.err.contains("no journal has a record of /moments/never"));
 
     // A restart leaves a gap, and the same answers come from the journal of a stopped bridge.
     stage.bridge.terminate().await;

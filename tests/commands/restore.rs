@@ -321,7 +321,7 @@ async fn places_and_files_that_a_restore_never_touches_are_refused() {
         .run(&["restore", "/places/never", "--at", &at, "--plan", "a.plan"])
         .await;
     assert!(
-        never.code == 1 && never.err.contains("no record of /places/never"),
+        never.code == 1 && never.err.contains("no journal has a record of /places/never"),
         "{}",
         never.err
     );
