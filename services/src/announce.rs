@@ -5,7 +5,7 @@ use bridge_core::journal::JournalError;
 use bridge_core::number::SessionId;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{
-    DownCause, Fidelity, InstanceStatus, Liveness, Op, ServiceEvent, ServiceEventType,
+    DownCause, Fidelity, FieldChange, InstanceStatus, Liveness, Op, ServiceEvent, ServiceEventType,
 };
 use uuid::Uuid;
 
@@ -116,19 +116,26 @@ impl Announcer<'_> {
                 let row = InstanceRow {
                     service: service.clone(),
                     instance: instance.to_owned(),
+                    renamed_from: None,
                     home: speaking.home.clone(),
                     announced: None,
                     pending: None,
                 };
                 self.up(at, row, speaking, cause)
             }
-            (Some(row), None) => {
+            (Some(mut row), None) => {
                 if row.pending.is_some() {
                     return Ok(());
                 }
                 let Some(announced) = row.announced.clone() else {
                     return remove(self.state, &key);
                 };
+                if let Some(change) = renaming(&mut row) {
+                    let kind = ServiceEventType::InstanceChanged;
+                    let mut event = self.instance_event(kind, at, &row, &announced, cause);
+                    event.changes = vec![change];
+                    self.push(event, &row.home, cause, &row.instance);
+                }
                 let down = self.deletes.cause(cause, self.state)?;
                 let grace = self.sections[at].grace_ms;
                 if grace == 0 {
@@ -210,12 +217,13 @@ impl Announcer<'_> {
             self.release(&subject, &pending)?;
         }
         let mut after = announced(&speaking, cause);
-        let changes = before.registration.changes_to(&after.registration);
+        let mut changes = before.registration.changes_to(&after.registration);
+        changes.splice(0..0, renaming(&mut row));
         let is_same_process = process(&before) == process(&after);
         let kind = match (changes.is_empty(), is_same_process) {
             (false, _) => ServiceEventType::InstanceChanged,
             // The process before may still be alive: its end is the restart.
-            (true, false) if self.exists(at, &before)? => {
+            (true, false) if self.exists(at, &before, &row)? => {
                 return put(
                     self.state,
                     &keys::instance(&self.sections[at].name, &row.service, &row.instance),
@@ -252,11 +260,12 @@ impl Announcer<'_> {
         self.store_instance(at, row, after)
     }
 
-    /// Whether the registration of an announced state still exists.
-    fn exists(&mut self, at: usize, announced: &Announced) -> Result<bool, JournalError> {
-        let key = keys::node(&self.sections[at].name, &announced.path);
-        let node: Option<NodeRow> = get(self.state, &key)?;
-        Ok(node.is_some_and(|node| node.czxid == announced.czxid))
+    /// Whether the registration of an announced state still is one of the instance.
+    fn exists(&mut self, at: usize, announced: &Announced, row: &InstanceRow) -> Result<bool, JournalError> {
+        let section = &self.sections[at].name;
+        let (czxid, path) = (announced.czxid, &announced.path);
+        let life = keys::life(section, &row.service, &row.instance, czxid, path);
+        Ok(self.state.get(life.bytes())?.is_some())
     }
 
     fn store_instance(
@@ -426,6 +435,16 @@ fn id(event: &ServiceEvent, cause: Uuid, extra: &str) -> Uuid {
         extra.to_owned(),
     ];
     Uuid::new_v5(&namespace, subject.join("\n").as_bytes())
+}
+
+/// The change of an identity that no event has said yet.
+fn renaming(row: &mut InstanceRow) -> Option<FieldChange> {
+    let from = row.renamed_from.take()?;
+    Some(FieldChange {
+        field: "instance".to_owned(),
+        from: from.into(),
+        to: row.instance.clone().into(),
+    })
 }
 
 fn announced(speaking: &Speaking, cause: &Cause) -> Announced {

@@ -25,7 +25,7 @@ pub(crate) struct FlapRow {
     /// When it went, in milliseconds since 1970: fewer than the limit of its section.
     downs: Vec<i64>,
     /// Its `instance.up` waits.
-    is_held: bool,
+    pub(crate) is_held: bool,
     /// When the row ends, and the wait.
     due: i64,
     /// The last change.

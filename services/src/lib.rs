@@ -35,6 +35,7 @@ mod present;
 mod protobuf;
 mod recognition;
 mod registration;
+mod renaming;
 mod rows;
 mod sections;
 mod sentence;

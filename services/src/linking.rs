@@ -154,21 +154,6 @@ impl Linking<'_> {
                 self.unreadable(&mut row, Some(had), was_unreadable, reason);
                 return self.store(old, row);
             }
-            // An incarnation keeps the identity that it began with.
-            (
-                Decoded::Live { registration, .. },
-                Some(Meaning::Live {
-                    service,
-                    instance,
-                    home,
-                    ..
-                }),
-            ) => Some(Meaning::Live {
-                service,
-                instance,
-                home,
-                registration,
-            }),
             (
                 Decoded::Live {
                     service,
@@ -237,6 +222,24 @@ impl Linking<'_> {
     fn relink(&mut self, old: &NodeRow, row: &NodeRow) -> Result<(), JournalError> {
         match (&old.meaning, &row.meaning) {
             (Some(had), Some(now)) if is_same_subject(had, now) => self.link(now, row, false),
+            (
+                Some(Meaning::Live {
+                    service,
+                    instance: from,
+                    ..
+                }),
+                Some(now @ Meaning::Live { instance: to, .. }),
+            ) => {
+                remove(
+                    self.state,
+                    &keys::life(&self.section.name, service, from, old.czxid, self.path),
+                )?;
+                // Whoever takes the identity before comes after the one that has left it.
+                if !self.rename(service, from, to, old.czxid)? {
+                    self.touch_instance(service, from);
+                }
+                self.link(now, row, true)
+            }
             (had, now) => {
                 if let Some(had) = had {
                     self.unlink_meaning(had, old.czxid)?;
@@ -417,7 +420,8 @@ impl Linking<'_> {
 /// Whether the rows that point to a znode stay where they are.
 fn is_same_subject(had: &Meaning, now: &Meaning) -> bool {
     match (had, now) {
-        (Meaning::Live { .. }, Meaning::Live { .. }) => true,
+        // The service is in the path.
+        (Meaning::Live { instance, .. }, Meaning::Live { instance: named, .. }) => instance == named,
         (
             Meaning::Beside {
                 service, instance, ..

@@ -69,11 +69,16 @@ impl PastServices {
     /// Takes the next event at or before the moment.
     pub fn take_before(&mut self, event: &ServiceEvent) {
         if let Some(key) = self.instance_key(event) {
-            let before = self.instances.get(&key).and_then(|past| past.state.as_ref());
+            let renamed = renamed(event, &key);
+            let before = self.instances.get(renamed.as_ref().unwrap_or(&key));
+            let before = before.and_then(|past| past.state.as_ref());
             let state = match event.kind {
                 ServiceEventType::InstanceDown => None,
                 _ => Some(instance_after(event, before)),
             };
+            if let Some(renamed) = renamed {
+                self.instances.insert(renamed, PastState::known(None));
+            }
             self.instances.insert(key, PastState::known(state));
         }
         if let Some(key) = election_key(event) {
@@ -85,7 +90,17 @@ impl PastServices {
 
     /// Takes the next event after the moment, which was at this time.
     pub fn take_after(&mut self, event: &ServiceEvent, moment: Timestamp) {
-        if let Some(key) = self.instance_key(event) {
+        if let Some(mut key) = self.instance_key(event) {
+            if let Some(renamed) = renamed(event, &key) {
+                // It had the other identity, and nobody this one.
+                match self.instances.entry(key) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(PastState::later(None, true));
+                    }
+                    Entry::Occupied(mut entry) => entry.get_mut().has_later = true,
+                }
+                key = renamed;
+            }
             match self.instances.entry(key) {
                 Entry::Vacant(entry) => {
                     entry.insert(instance_before(event, moment));
@@ -195,6 +210,14 @@ impl PastServices {
     }
 }
 
+/// The key of an instance before an event that has given it another identity.
+fn renamed(event: &ServiceEvent, key: &InstanceKey) -> Option<InstanceKey> {
+    let change = event.changes.iter().find(|change| change.field == "instance")?;
+    let mut renamed = key.clone();
+    change.from.as_str()?.clone_into(&mut renamed.4);
+    Some(renamed)
+}
+
 /// An instance as an event leaves it.
 fn instance_after(event: &ServiceEvent, before: Option<&PresentInstance>) -> PresentInstance {
     let is_same = event.kind == ServiceEventType::InstanceChanged
@@ -251,6 +274,7 @@ fn leaves(instance: &mut PresentInstance, down: &ServiceEvent, moment: Timestamp
 fn undo(instance: &mut PresentInstance, field: &str, from: &Value) {
     let text = || from.as_str().map(str::to_owned);
     match field {
+        "instance" => instance.instance = text().unwrap_or_default(),
         "status" => {
             let status = serde_json::from_value::<InstanceStatus>(from.clone());
             instance.status = status.unwrap_or(InstanceStatus::Unknown);

@@ -69,6 +69,9 @@ pub(crate) enum Meaning {
 pub(crate) struct InstanceRow {
     pub(crate) service: ServiceKey,
     pub(crate) instance: String,
+    /// The identity of its last event, if its registration has taken another one since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) renamed_from: Option<String>,
     pub(crate) home: String,
     pub(crate) announced: Option<Announced>,
     /// It is gone, and that is held back.

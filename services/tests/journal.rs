@@ -358,6 +358,22 @@ fn check_alternation(events: &[bridge_core::record::ServiceEvent], seed: u64) {
             ServiceEventType::InstanceDown => (format!("i {} {:?}", event.service, event.instance), false),
             ServiceEventType::ServiceAvailable => (format!("s {}", event.service), true),
             ServiceEventType::ServiceUnavailable => (format!("s {}", event.service), false),
+            // It goes by one name and comes by another.
+            ServiceEventType::InstanceChanged => {
+                let renamed = event.changes.iter().find(|change| change.field == "instance");
+                let Some(from) = renamed.and_then(|change| change.from.as_str()) else {
+                    continue;
+                };
+                let before = format!("i {} {:?}", event.service, Some(from));
+                let was = is_up.insert(before, false);
+                assert_eq!(
+                    was,
+                    Some(true),
+                    "seed {seed}: {from} was not there: {}",
+                    event.text
+                );
+                (format!("i {} {:?}", event.service, event.instance), true)
+            }
             // The same leader in another session, without a loss in between.
             ServiceEventType::LeaderElected if event.previous == event.leader => {
                 is_up.insert(format!("e {:?}", event.election), true);

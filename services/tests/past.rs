@@ -6,6 +6,8 @@
 
 mod play;
 
+use std::collections::BTreeMap;
+
 use bridge_core::amount::Span;
 use bridge_core::record::{Op, ServiceEventType, Timestamp};
 use bridge_services::{PastServices, Present, PresentInstance, ServiceConfig, ServiceFormat};
@@ -44,6 +46,7 @@ fn story(seed: u64, grace: u64) -> (Play, Vec<Snapshot>) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut play = Play::new(&sections(grace));
     let mut living: Vec<String> = Vec::new();
+    let mut owners: BTreeMap<String, u64> = BTreeMap::new();
     let mut snapshots = Vec::new();
     for _ in 0..80 {
         play.now += 1_000;
@@ -67,11 +70,15 @@ fn story(seed: u64, grace: u64) -> (Play, Vec<Snapshot>) {
                 let (service, id) = (random.random_range(0..2), random.random_range(0..3));
                 let name = format!("/a/services/s{service}/{id}");
                 let status = ["UP", "OUT_OF_SERVICE"][random.random_range(0..2)];
+                let port = random.random_range(1..4);
                 let text = format!(
-                    r#"{{"name":"s{service}","id":"{id}","address":"h{id}","port":1,
+                    r#"{{"name":"s{service}","id":"{id}","address":"h","port":{port},
                        "payload":{{"metadata":{{"instance_status":"{status}","zone":"z{owner}"}}}}}}"#
                 );
-                if !living.contains(&name) {
+                if living.contains(&name) {
+                    play.change(&name, Op::Update, owners[&name], &text);
+                } else {
+                    owners.insert(name.clone(), owner);
                     play.change(&name, Op::Create, owner, &text);
                     living.push(name);
                 }
@@ -87,10 +94,12 @@ fn story(seed: u64, grace: u64) -> (Play, Vec<Snapshot>) {
     (play, snapshots)
 }
 
-/// Without what no event says: since when, and whether an instance was leaving that came back within its grace.
+/// Without what no event says: since when, by which of several equal registrations of a process, and whether an instance
+/// was leaving that came back within its grace.
 fn plain(mut present: Present) -> Present {
     for instance in &mut present.instances {
         instance.since = Timestamp(0);
+        instance.path.clear();
         instance.is_leaving = false;
         instance.leaving_since = None;
     }

@@ -201,7 +201,7 @@ pub struct Endpoint {
 /// A field of an instance that changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
-    /// `status`, `endpoints`, `role`, `version`, `weight`, `zone`, or `metadata.` and a name.
+    /// `instance`, `status`, `endpoints`, `role`, `version`, `weight`, `zone`, or `metadata.` and a name.
     pub field: String,
     /// Before; null if it was absent.
     pub from: Value,

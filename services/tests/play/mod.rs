@@ -6,6 +6,8 @@
     reason = "helpers of several tests may panic, and not all use each"
 )]
 
+use std::collections::BTreeMap;
+
 use bridge_core::derive::{Derivation, DerivationMark, ObservedChange};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
@@ -31,6 +33,8 @@ pub struct Play {
     pub batch_max: usize,
     pub now: i64,
     zxid: u64,
+    /// When each znode was created.
+    born: BTreeMap<String, u64>,
 }
 
 impl Play {
@@ -42,6 +46,7 @@ impl Play {
             batch_max: 0,
             now: 1_795_355_000_000,
             zxid: 0x10,
+            born: BTreeMap::new(),
         };
         play.machine.begin(&mut play.state).unwrap();
         play.machine.filled();
@@ -81,7 +86,9 @@ impl Play {
         let znode = path(name);
         let root = path(&format!("/{}", name.split('/').nth(1).unwrap()));
         let data = Data::limited(text.as_bytes(), DataForm::Auto, 1 << 20);
-        // One incarnation of each name is enough, but for those that are created again.
+        if op != Op::Update {
+            self.born.insert(name.to_owned(), zxid.0);
+        }
         let change = ObservedChange {
             root: Some(&root),
             path: &znode,
@@ -89,7 +96,7 @@ impl Play {
             id: Uuid::from_u128(u128::from(zxid.0) << 64 | u128::from(fnv(name))),
             zxid: Some(zxid),
             is_exact: true,
-            czxid: zxid,
+            czxid: Zxid(self.born.get(name).copied().unwrap_or(zxid.0)),
             owner: SessionId(owner),
             fidelity: Fidelity::Exact,
             missed: Some(0),

@@ -70,6 +70,10 @@ impl Notice {
             Type::InstanceUp | Type::InstanceRestarted => {
                 ("ZooKeeperInstanceDown", Effect::Closes, Urgency::Info)
             }
+            // Another one has taken its name.
+            Type::InstanceChanged if event.changes.iter().any(|change| change.field == "instance") => {
+                ("ZooKeeperInstanceDown", Effect::Closes, Urgency::Info)
+            }
             Type::ServiceUnavailable => ("ZooKeeperServiceUnavailable", Effect::Opens, Urgency::Critical),
             Type::ServiceAvailable => ("ZooKeeperServiceUnavailable", Effect::Closes, Urgency::Info),
             Type::LeaderLost => ("ZooKeeperLeaderLost", Effect::Opens, Urgency::Error),
@@ -245,6 +249,7 @@ mod tests {
     use super::*;
     use bridge_core::example::examples;
     use bridge_core::outbound::MessageSubject;
+    use bridge_core::record::FieldChange;
 
     #[test]
     fn an_instance_that_is_gone_has_no_status_and_one_that_came_has() {
@@ -258,6 +263,26 @@ mod tests {
             let found = notice.facts.iter().any(|(fact, _)| *fact == "status");
             assert_eq!(found, has_status, "{name}: {:?}", notice.facts);
         }
+    }
+
+    #[test]
+    fn an_instance_that_takes_the_name_of_one_that_is_down_closes_its_incident_and_other_changes_do_not() {
+        let of = |kind, field: &str| {
+            let mut event = ServiceEvent::of_type(kind);
+            event.service = "pay".to_owned();
+            event.instance = Some("10.0.0.1:8081".to_owned());
+            event.changes = vec![FieldChange {
+                field: field.to_owned(),
+                from: "10.0.0.1:8080".into(),
+                to: "10.0.0.1:8081".into(),
+            }];
+            Notice::of_event(&event).unwrap()
+        };
+        let down = of(ServiceEventType::InstanceDown, "status");
+        let renamed = of(ServiceEventType::InstanceChanged, "instance");
+        assert_eq!((renamed.effect, &renamed.key), (Effect::Closes, &down.key));
+        let changed = of(ServiceEventType::InstanceChanged, "zone");
+        assert_eq!(changed.effect, Effect::Informs);
     }
 
     #[test]
