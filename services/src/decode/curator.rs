@@ -99,12 +99,14 @@ fn endpoints(registration: &mut Registration, found: &Value) -> Result<(), Strin
     Ok(())
 }
 
-/// Spring's `instance_status`, and Curator's own switch, which is absent for true.
+/// Spring's `instance_status`, in either case, where a blank one counts as up, and Curator's own switch, which is absent for true.
 fn status(registration: &mut Registration, found: &Value) {
     registration.native_status = found
         .pointer("/payload/metadata/instance_status")
-        .and_then(scalar_text);
-    registration.status = match registration.native_status.as_deref() {
+        .and_then(scalar_text)
+        .filter(|word| !word.trim().is_empty());
+    let word = registration.native_status.as_deref().map(str::to_ascii_uppercase);
+    registration.status = match word.as_deref() {
         None | Some("UP") => InstanceStatus::Up,
         Some("OUT_OF_SERVICE" | "DOWN") => InstanceStatus::Disabled,
         Some("STARTING") => InstanceStatus::Starting,

@@ -58,7 +58,6 @@ fn provider(decoder: &Decoder, interface: &str, name: &str) -> Decoded {
         return Decoded::Nothing;
     }
     let owned = |name: &str| url.parameter(name).map(str::to_owned);
-    let is = |name: &str, value: &str| url.parameter(name) == Some(value);
     let service = ServiceKey {
         name: interface.to_owned(),
         group: owned("group"),
@@ -72,7 +71,7 @@ fn provider(decoder: &Decoder, interface: &str, name: &str) -> Decoded {
         process: process(&url),
         ..Registration::default()
     };
-    if is("disabled", "true") || is("enabled", "false") {
+    if switch(&url, "disabled").unwrap_or_else(|| switch(&url, "enabled") == Some(false)) {
         registration.status = InstanceStatus::Disabled;
     }
     registration.endpoint(None, Some(&url.scheme), &url.host, url.port);
@@ -86,6 +85,11 @@ fn provider(decoder: &Decoder, interface: &str, name: &str) -> Decoded {
     let instance = registration.address().unwrap_or_else(|| url.host.clone());
     let place = Place { service, ..place };
     place.live(instance, registration)
+}
+
+/// A parameter as Dubbo reads a switch: `true` in either case is on, and any other word is off.
+fn switch(url: &Url, name: &str) -> Option<bool> {
+    url.parameter(name).map(|word| word.eq_ignore_ascii_case("true"))
 }
 
 /// The process number and the time of the export, which a restart changes and a process that registers again does not.
@@ -112,7 +116,6 @@ fn configurator(interface: &str, name: &str) -> Decoded {
     if (url.port.is_none() && !is_for_all) || is_for_one {
         return Decoded::Nothing;
     }
-    let is = |name: &str, value: &str| url.parameter(name) == Some(value);
     Decoded::Rule {
         service: interface.to_owned(),
         rule: Rule {
@@ -120,7 +123,7 @@ fn configurator(interface: &str, name: &str) -> Decoded {
             port: url.port,
             group: url.parameter("group").map(str::to_owned),
             version: url.parameter("version").map(str::to_owned),
-            disables: is("disabled", "true") && !is("enabled", "false"),
+            disables: switch(&url, "disabled") == Some(true) && switch(&url, "enabled") != Some(false),
         },
     }
 }

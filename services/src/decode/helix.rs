@@ -68,7 +68,7 @@ fn participant(fields: &Value) -> Registration {
         let port = text_of(fields, "HELIX_PORT").as_deref().and_then(port);
         registration.endpoint(None, None, &host, port);
     }
-    if text_of(fields, "HELIX_ENABLED").as_deref() == Some("false") {
+    if text_of(fields, "HELIX_ENABLED").is_some_and(|word| word.eq_ignore_ascii_case("false")) {
         registration.status = InstanceStatus::Disabled;
     }
     let domain = text_of(fields, "DOMAIN").unwrap_or_default();

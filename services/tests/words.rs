@@ -1,0 +1,83 @@
+//! Words of registrations as their own software reads them, and the words of events.
+
+mod play;
+
+use bridge_core::record::{InstanceStatus, Op};
+use bridge_services::{ServiceConfig, ServiceFormat};
+use play::{Play, path};
+
+fn section(format: ServiceFormat, base: &str) -> ServiceConfig {
+    ServiceConfig {
+        format,
+        base: Some(path(base)),
+        rule_events: format == ServiceFormat::Dubbo,
+        ..ServiceConfig::default()
+    }
+}
+
+/// The status of the last event.
+fn status(play: &Play) -> Option<InstanceStatus> {
+    play.events.iter().rev().find_map(|event| event.status)
+}
+
+/// Form encoding of a URL in a name.
+fn encoded(url: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_*".contains(&byte);
+    url.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[test]
+fn words_of_a_status_are_read_as_their_own_software_reads_them() {
+    use InstanceStatus::{Disabled, Starting, Unknown, Up};
+    let spring = [
+        ("UP", Up),
+        ("up", Up),
+        ("Up", Up),
+        ("", Up),
+        ("  ", Up),
+        ("out_of_service", Disabled),
+        ("down", Disabled),
+        ("Starting", Starting),
+        ("unwell", Unknown),
+    ];
+    for (word, expected) in spring {
+        let mut play = Play::new(&[section(ServiceFormat::Curator, "/a/services")]);
+        let text = format!(
+            r#"{{"name":"pay","id":"i","address":"h","port":1,"payload":{{"metadata":{{"instance_status":"{word}"}}}}}}"#
+        );
+        play.change("/a/services/pay/1", Op::Create, 1, &text);
+        play.complete();
+        assert_eq!(status(&play), Some(expected), "{word}");
+    }
+    let dubbo = [
+        ("disabled=true", Disabled),
+        ("disabled=TRUE", Disabled),
+        ("disabled=false", Up),
+        ("enabled=False", Disabled),
+        ("enabled=no", Disabled),
+        ("enabled=TRUE", Up),
+        // The first of the two decides.
+        ("disabled=false&enabled=false", Up),
+    ];
+    for (parameters, expected) in dubbo {
+        let mut play = Play::new(&[section(ServiceFormat::Dubbo, "/a/dubbo")]);
+        let name = encoded(&format!("dubbo://10.0.0.7:20880/pay?{parameters}"));
+        play.change(&format!("/a/dubbo/pay/providers/{name}"), Op::Create, 1, "");
+        play.complete();
+        assert_eq!(status(&play), Some(expected), "{parameters}");
+    }
+    for (word, expected) in [("FALSE", Disabled), ("False", Disabled), ("True", Up)] {
+        let mut play = Play::new(&[section(ServiceFormat::Helix, "/a/c")]);
+        let config = format!(r#"{{"id":"h_1","simpleFields":{{"HELIX_ENABLED":"{word}"}}}}"#);
+        let live = r#"{"id":"h_1","simpleFields":{"SESSION_ID":"1","LIVE_INSTANCE":"4711@h"}}"#;
+        play.change("/a/c/CONFIGS/PARTICIPANT/h_1", Op::Create, 0, &config);
+        play.change("/a/c/LIVEINSTANCES/h_1", Op::Create, 1, live);
+        play.complete();
+        assert_eq!(status(&play), Some(expected), "{word}");
+    }
+}
