@@ -181,7 +181,7 @@ impl Registration {
         }
     }
 
-    /// `host:port` of the first address, or its host.
+    /// `host:port` of the first address, or its host. An identity: without brackets, as in every journal.
     pub(crate) fn address(&self) -> Option<String> {
         let first = self.endpoints.first()?;
         Some(match first.port {

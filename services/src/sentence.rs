@@ -4,6 +4,7 @@ use bridge_core::record::{DownCause, Endpoint, Fidelity, FieldChange, ServiceEve
 use serde_json::Value;
 
 use crate::flaps::WINDOW_MS;
+use crate::shown::{host_port, shown_address, shown_instance};
 
 /// Fields that a sentence names; the others it counts.
 const FIELDS_MAX: usize = 3;
@@ -18,6 +19,7 @@ const BYTES_MAX: usize = 512;
 pub(crate) fn sentence(event: &ServiceEvent) -> String {
     let service = &event.service;
     let instance = event.instance.as_deref().unwrap_or_default();
+    let instance = shown_instance(instance, &event.endpoints);
     let of = |name: &Option<String>| name.clone().unwrap_or_default();
     let (leader, previous) = (of(&event.leader), of(&event.previous));
     let (lock, holder, mode) = (of(&event.lock), of(&event.holder), of(&event.mode));
@@ -124,7 +126,10 @@ fn rule_words(event: &ServiceEvent) -> String {
         rule["host"].as_str(),
         rule["port"].as_u64(),
     ) {
-        (Some(true), Some(host), Some(port)) => format!("disables {host}:{port}"),
+        (Some(true), Some(host), Some(port)) => {
+            let port = u16::try_from(port).ok();
+            format!("disables {}", host_port(host, port, false))
+        }
         (Some(true), Some(host), None) => format!("disables {host}"),
         (Some(true), None, _) => "disables all instances".to_owned(),
         _ => "disables nothing".to_owned(),
@@ -162,6 +167,10 @@ fn changes(changes: &[FieldChange]) -> String {
 }
 
 fn words(change: &FieldChange) -> String {
+    let value = |side: &Value| match (&*change.field, side) {
+        ("instance", Value::String(name)) => plain(&shown_instance(name, &[]), VALUE_BYTES_MAX),
+        _ => value(side),
+    };
     format!(
         "{} {} to {}",
         change.field,
@@ -177,20 +186,13 @@ fn value(value: &Value) -> String {
         Value::Array(list) => {
             let endpoint = |one: &Value| serde_json::from_value::<Endpoint>(one.clone()).ok();
             match list.iter().map(endpoint).collect::<Option<Vec<Endpoint>>>() {
-                Some(endpoints) => endpoints.iter().map(address).collect::<Vec<_>>().join(" "),
+                Some(endpoints) => endpoints.iter().map(shown_address).collect::<Vec<_>>().join(" "),
                 None => value.to_string(),
             }
         }
         other => other.to_string(),
     };
     plain(&text, VALUE_BYTES_MAX)
-}
-
-fn address(endpoint: &Endpoint) -> String {
-    match endpoint.port {
-        Some(port) => format!("{}:{port}", endpoint.host),
-        None => endpoint.host.clone(),
-    }
 }
 
 /// The text without control characters, cut.

@@ -81,3 +81,21 @@ fn words_of_a_status_are_read_as_their_own_software_reads_them() {
         assert_eq!(status(&play), Some(expected), "{word}");
     }
 }
+
+#[test]
+fn an_ipv6_address_has_brackets_in_a_sentence_and_its_fields_stay_as_they_are_registered() {
+    let mut play = Play::new(&[section(ServiceFormat::Curator, "/a/services")]);
+    let text = |port: u16| format!(r#"{{"name":"pay","id":"i","address":"fd00::7","port":{port}}}"#);
+    play.change("/a/services/pay/1", Op::Create, 1, &text(80));
+    play.complete();
+    play.change("/a/services/pay/1", Op::Update, 1, &text(81));
+    play.complete();
+    let expected = [
+        "pay [fd00::7]:80 is up",
+        "pay is available: 1 instance",
+        "pay [fd00::7]:81 changed: instance [fd00::7]:80 to [fd00::7]:81, endpoints [fd00::7]:80 to [fd00::7]:81",
+    ];
+    assert_eq!(play.texts(), expected);
+    assert_eq!(play.events[0].instance.as_deref(), Some("fd00::7:80"));
+    assert_eq!(play.events[0].endpoints[0].host, "fd00::7");
+}

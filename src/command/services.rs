@@ -10,7 +10,9 @@ use bridge_core::number::Seq;
 use bridge_core::record::{Op, Record, ServiceEvent, Timestamp};
 use bridge_query::answer::Moment;
 use bridge_query::{Follower, JournalQuery, Selection};
-use bridge_services::{PastServices, Present, PresentInstance, PresentLeader};
+use bridge_services::{
+    PastServices, Present, PresentInstance, PresentLeader, shown_endpoint, shown_instance,
+};
 use clap::Args;
 use globset::{Glob, GlobMatcher};
 use serde::Serialize;
@@ -308,20 +310,11 @@ fn service_name(instance: &PresentInstance) -> String {
 }
 
 fn instance_words(instance: &PresentInstance) -> String {
-    let mut words = vec![instance.instance.clone(), instance.status.as_str().to_owned()];
+    let name = shown_instance(&instance.instance, &instance.endpoints);
+    let mut words = vec![name, instance.status.as_str().to_owned()];
     words.extend(instance.version.clone());
     words.extend(instance.zone.clone());
-    let address = |endpoint: &bridge_core::record::Endpoint| {
-        let scheme = endpoint.scheme.as_deref().map(|scheme| format!("{scheme}://"));
-        let port = endpoint.port.map(|port| format!(":{port}"));
-        format!(
-            "{}{}{}",
-            scheme.unwrap_or_default(),
-            endpoint.host,
-            port.unwrap_or_default()
-        )
-    };
-    words.extend(instance.endpoints.iter().map(address));
+    words.extend(instance.endpoints.iter().map(shown_endpoint));
     words.push(format!("since {}", instance.since));
     if instance.is_leaving {
         words.push("leaving".to_owned());
