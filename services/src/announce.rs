@@ -15,13 +15,11 @@ use crate::decode::Rule;
 use crate::keys;
 use crate::levels::Levels;
 use crate::machine::{Section, Subject};
-use crate::registration::{Registration, ServiceKey};
-use crate::rows::{Announced, Cause, InstanceRow, Meaning, NodeRow, Pending, get, put, remove};
+use crate::registration::ServiceKey;
+use crate::rows::{Announced, Cause, InstanceRow, Pending, get, put, remove};
 use crate::sentence::sentence;
+use crate::speaking::Speaking;
 use crate::url::masked;
-
-/// Znodes beside a registration.
-const BESIDE_MAX: usize = 16;
 
 /// Rules of one service that are looked at.
 const RULES_MAX: usize = 256;
@@ -37,14 +35,6 @@ pub(crate) struct Announcer<'a> {
     pub(crate) events: Vec<DerivedEvent>,
     /// The end of a gap or a listing.
     pub(crate) is_gap: bool,
-}
-
-/// The registration that speaks for an instance: the newest.
-struct Speaking {
-    path: String,
-    node: NodeRow,
-    home: String,
-    registration: Registration,
 }
 
 impl Announcer<'_> {
@@ -308,31 +298,12 @@ impl Announcer<'_> {
         instance: &str,
     ) -> Result<Option<Speaking>, JournalError> {
         let section = &self.sections[at];
-        let lives = keys::lives(&section.name, service, instance);
-        let newest = self.state.scan(lives.bytes(), None, 1)?;
-        let Some(path) = newest
-            .first()
-            .and_then(|(_, path)| std::str::from_utf8(path).ok())
-        else {
+        let has_beside = section.decoder.has_beside();
+        let found = Speaking::of(&section.name, service, instance, has_beside, self.state)?;
+        let Some(mut speaking) = found else {
             return Ok(None);
         };
-        let node: Option<NodeRow> = get(self.state, &keys::node(&section.name, path))?;
-        let Some(node) = node else { return Ok(None) };
-        let Some(Meaning::Live {
-            home, registration, ..
-        }) = &node.meaning
-        else {
-            return Ok(None);
-        };
-        let (home, mut registration) = (home.clone(), registration.clone());
-        if section.decoder.has_beside() {
-            let beside = keys::beside(&section.name, service, instance);
-            for (_, row) in self.state.scan(beside.bytes(), None, BESIDE_MAX)? {
-                if let Ok(beside) = serde_json::from_slice(&row) {
-                    registration.overlay(&beside);
-                }
-            }
-        }
+        let registration = &mut speaking.registration;
         if section.decoder.has_rules() {
             let rules = keys::rules(&section.name, &service.name);
             for (_, row) in self.state.scan(rules.bytes(), None, RULES_MAX)? {
@@ -342,12 +313,7 @@ impl Announcer<'_> {
                 }
             }
         }
-        Ok(Some(Speaking {
-            path: path.to_owned(),
-            node,
-            home,
-            registration,
-        }))
+        Ok(Some(speaking))
     }
 
     fn instance_event(

@@ -160,6 +160,17 @@ pub(crate) fn flaps(section: &str, service: &ServiceKey, instance: &str) -> Key 
     Key::of(b'f').text(section).service(service).text(instance)
 }
 
+/// The instance of a row of [`flaps`].
+pub(crate) fn flapping_of(key: &[u8]) -> (ServiceKey, String) {
+    let of = |at| Some(part(key, at)).filter(|text| !text.is_empty());
+    let service = ServiceKey {
+        name: part(key, 1),
+        group: of(2),
+        version: of(3),
+    };
+    (service, part(key, 4))
+}
+
 pub(crate) fn rules(section: &str, name: &str) -> Key {
     Key::of(b'r').text(section).text(name)
 }

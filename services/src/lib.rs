@@ -40,6 +40,7 @@ mod rows;
 mod sections;
 mod sentence;
 mod shown;
+mod speaking;
 mod subjects;
 mod summaries;
 mod template;

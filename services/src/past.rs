@@ -131,7 +131,8 @@ impl PastServices {
     /// end of the journal; `is_whole`: all events before the moment are kept.
     pub fn at_moment(mut self, now: Present, moment: Timestamp, is_whole: bool) -> (Present, u64) {
         let mut unknown = 0;
-        for instance in now.instances {
+        // No event says of those that flap when they came back.
+        for instance in now.instances.into_iter().filter(|one| !one.is_flapping) {
             let key = self.key_of(&instance);
             match self.instances.entry(key) {
                 // Nothing has happened to it since the first event that is kept.
@@ -236,6 +237,7 @@ fn instance_after(event: &ServiceEvent, before: Option<&PresentInstance>) -> Pre
         session: event.session,
         path: event.path.clone(),
         since: since.unwrap_or(event.time.captured),
+        is_flapping: false,
         is_leaving: false,
         leaving_since: None,
     }

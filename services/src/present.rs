@@ -1,5 +1,7 @@
 //! The instances and leaders of now, from the rows of the machine.
 
+use std::collections::BTreeMap;
+
 use bridge_core::derive::DerivedState;
 use bridge_core::journal::JournalError;
 use bridge_core::number::SessionId;
@@ -7,8 +9,10 @@ use bridge_core::record::{Endpoint, InstanceStatus, Liveness, Timestamp};
 use serde::Serialize;
 
 use crate::announce::{liveness, session};
+use crate::flaps::FlapRow;
 use crate::keys;
-use crate::rows::{ElectionRow, InstanceRow, for_each};
+use crate::rows::{Announced, ElectionRow, InstanceRow, for_each};
+use crate::speaking::Speaking;
 use crate::url::masked;
 
 /// Instances and leaders, as their last events left them.
@@ -47,6 +51,9 @@ pub struct PresentInstance {
     pub path: String,
     /// When this process was captured first.
     pub since: Timestamp,
+    /// It has come back while it flaps, and its `instance.up` waits until it has stayed: it does not count as available.
+    /// Only of now, and not of an earlier moment.
+    pub is_flapping: bool,
     /// Its registration is gone, and `grace` holds the event back.
     pub is_leaving: bool,
     /// Since when it is gone, then; null otherwise.
@@ -76,12 +83,23 @@ impl Present {
     /// If they cannot be read.
     pub fn of(state: &mut dyn DerivedState) -> Result<Present, JournalError> {
         let mut present = Present::default();
-        for_each(state, &keys::all(b'i'), |_, key, row| {
-            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row) {
-                present.instances.extend(instance(keys::section_of(key), row));
+        // By the rest of the key, which rows of instances and of flaps have in common.
+        let mut instances: BTreeMap<Vec<u8>, PresentInstance> = BTreeMap::new();
+        for_each(state, &keys::all(b'f'), |state, key, row| {
+            if serde_json::from_slice::<FlapRow>(row).is_ok_and(|row| row.is_held) {
+                let found = flapping(key, state)?;
+                instances.extend(found.map(|found| (key[1..].to_vec(), found)));
             }
             Ok(())
         })?;
+        for_each(state, &keys::all(b'i'), |_, key, row| {
+            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row) {
+                let found = instance(keys::section_of(key), row);
+                instances.extend(found.map(|found| (key[1..].to_vec(), found)));
+            }
+            Ok(())
+        })?;
+        present.instances.extend(instances.into_values());
         for_each(state, &keys::all(b'e'), |_, key, row| {
             if let Ok(row) = serde_json::from_slice::<ElectionRow>(row) {
                 let election = keys::second_of(key);
@@ -96,9 +114,13 @@ impl Present {
 }
 
 fn instance(section: String, row: InstanceRow) -> Option<PresentInstance> {
-    let announced = row.announced?;
+    let announced = row.announced.clone()?;
+    Some(of_state(section, row, announced))
+}
+
+fn of_state(section: String, row: InstanceRow, announced: Announced) -> PresentInstance {
     let facts = announced.registration;
-    Some(PresentInstance {
+    PresentInstance {
         section,
         version: facts.version.or(row.service.version),
         service: row.service.name,
@@ -111,9 +133,38 @@ fn instance(section: String, row: InstanceRow) -> Option<PresentInstance> {
         session: session(announced.owner),
         path: masked(&announced.path),
         since: announced.since,
+        is_flapping: false,
         is_leaving: row.pending.is_some(),
         leaving_since: row.pending.map(|pending| pending.cause.time.captured),
-    })
+    }
+}
+
+/// An instance whose `up` waits, if it has a registration.
+fn flapping(key: &[u8], state: &mut dyn DerivedState) -> Result<Option<PresentInstance>, JournalError> {
+    let section = keys::section_of(key);
+    let (service, instance) = keys::flapping_of(key);
+    let speaking = Speaking::of(&section, &service, &instance, true, state)?;
+    Ok(speaking.map(|speaking| {
+        let row = InstanceRow {
+            service,
+            instance,
+            renamed_from: None,
+            home: speaking.home,
+            announced: None,
+            pending: None,
+        };
+        let announced = Announced {
+            registration: speaking.registration,
+            path: speaking.path,
+            czxid: speaking.node.czxid,
+            owner: speaking.node.owner,
+            since: speaking.node.since,
+        };
+        PresentInstance {
+            is_flapping: true,
+            ..of_state(section, row, announced)
+        }
+    }))
 }
 
 /// Locks have no leader.

@@ -8,7 +8,7 @@ mod play;
 use bridge_core::amount::Span;
 use bridge_core::derive::DerivationMark;
 use bridge_core::record::{DownCause, Op, ServiceEventType};
-use bridge_services::{FlapLimit, ServiceConfig, ServiceFormat};
+use bridge_services::{FlapLimit, Present, PresentInstance, ServiceConfig, ServiceFormat};
 use play::{Play, curator, path};
 
 fn section(flap_limit: u32) -> ServiceConfig {
@@ -79,6 +79,27 @@ fn an_instance_that_flaps_slowly_or_without_a_limit_is_up_and_down_each_time() {
     };
     check(5, 30, 80);
     check(0, 30, 1);
+}
+
+#[test]
+fn an_instance_that_is_back_while_it_flaps_is_listed_as_flapping_until_it_is_up() {
+    let mut play = Play::new(&[section(5)]);
+    flap(&mut play, 6, 1);
+    let listed = |play: &mut Play| -> Vec<(String, bool, String)> {
+        let present = Present::of(&mut play.state).unwrap();
+        let words = |one: PresentInstance| (one.instance, one.is_flapping, one.path);
+        present.instances.into_iter().map(words).collect()
+    };
+    assert_eq!(listed(&mut play), []);
+    play.change("/a/services/pay/1", Op::Create, 1, &curator("pay", "h1"));
+    play.change("/a/services/pay/2", Op::Create, 2, &curator("pay", "h0"));
+    play.complete();
+    let path = |name: &str| format!("/a/services/pay/{name}");
+    let steady = ("h0:1".to_owned(), false, path("2"));
+    let flapping = ("h1:1".to_owned(), true, path("1"));
+    assert_eq!(listed(&mut play), [steady.clone(), flapping]);
+    play.tick(601);
+    assert_eq!(listed(&mut play), [steady, ("h1:1".to_owned(), false, path("1"))]);
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn story(seed: u64, grace: u64) -> (Play, Vec<Snapshot>) {
 /// Without what no event says: since when, by which of several equal registrations of a process, and whether an instance
 /// was leaving that came back within its grace.
 fn plain(mut present: Present) -> Present {
+    present.instances.retain(|instance| !instance.is_flapping);
     for instance in &mut present.instances {
         instance.since = Timestamp(0);
         instance.path.clear();

@@ -284,7 +284,9 @@ fn words(present: &Present) -> String {
                 let all = present.instances.iter();
                 all.filter(|other| (&other.section, service_name(other)) == service)
             };
-            let available = of_service().filter(|other| other.status.is_available()).count();
+            let available = of_service()
+                .filter(|other| other.status.is_available() && !other.is_flapping)
+                .count();
             let count = of_service().count();
             text.push_str(&format!(
                 "{}  {available} of {count} available\n",
@@ -311,7 +313,11 @@ fn service_name(instance: &PresentInstance) -> String {
 
 fn instance_words(instance: &PresentInstance) -> String {
     let name = shown_instance(&instance.instance, &instance.endpoints);
-    let mut words = vec![name, instance.status.as_str().to_owned()];
+    let status = match instance.is_flapping {
+        true => "flapping",
+        false => instance.status.as_str(),
+    };
+    let mut words = vec![name, status.to_owned()];
     words.extend(instance.version.clone());
     words.extend(instance.zone.clone());
     words.extend(instance.endpoints.iter().map(shown_endpoint));
@@ -338,6 +344,38 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bridge_core::record::{Endpoint, InstanceStatus, Liveness};
+
+    #[test]
+    fn an_instance_that_flaps_is_shown_and_does_not_count_as_available_and_its_address_can_be_typed() {
+        let text = words(&Present {
+            instances: vec![PresentInstance {
+                section: "main".to_owned(),
+                service: "pay".to_owned(),
+                group: None,
+                version: None,
+                instance: "fd00::7:80".to_owned(),
+                status: InstanceStatus::Up,
+                endpoints: vec![Endpoint {
+                    scheme: Some("rest".to_owned()),
+                    host: "fd00::7".to_owned(),
+                    port: Some(80),
+                    ..Endpoint::default()
+                }],
+                zone: None,
+                liveness: Liveness::Session,
+                session: None,
+                path: "/services/pay/1".to_owned(),
+                since: Timestamp(0),
+                is_flapping: true,
+                is_leaving: false,
+                leaving_since: None,
+            }],
+            leaders: Vec::new(),
+        });
+        let expected = "pay  0 of 1 available\n  [fd00::7]:80  flapping  rest://[fd00::7]:80  since ";
+        assert!(text.starts_with(expected), "{text}");
+    }
 
     #[test]
     fn no_name_of_a_service_or_a_leader_writes_to_the_terminal_or_reorders_it() {
