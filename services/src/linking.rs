@@ -394,7 +394,12 @@ impl Linking<'_> {
             return Ok(());
         }
         let from: Option<Rule> = get(self.state, key)?;
-        if from.as_ref() != to {
+        // Its other effects are not known here.
+        let switches_off = [from.as_ref(), to]
+            .into_iter()
+            .flatten()
+            .any(|rule| rule.disables);
+        if switches_off && from.as_ref() != to {
             let subject = Subject::Rule {
                 section: self.name(),
                 service: service.to_owned(),

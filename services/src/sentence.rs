@@ -121,18 +121,24 @@ fn summary(event: &ServiceEvent) -> String {
 fn rule_words(event: &ServiceEvent) -> String {
     let change = event.changes.first();
     let (from, to) = change.map_or((&Value::Null, &Value::Null), |change| (&change.from, &change.to));
-    let effect = |rule: &Value| match (
-        rule["disables"].as_bool(),
-        rule["host"].as_str(),
-        rule["port"].as_u64(),
-    ) {
-        (Some(true), Some(host), Some(port)) => {
-            let port = u16::try_from(port).ok();
-            format!("disables {}", host_port(host, port, false))
+    let effect = |rule: &Value| {
+        let named = |what: &str| match rule[what].as_str()? {
+            "*" => Some(format!("any {what}")),
+            name => Some(format!("{what} {}", plain(name, VALUE_BYTES_MAX))),
+        };
+        let of: Vec<String> = ["group", "version"].into_iter().filter_map(named).collect();
+        let of = match of.is_empty() {
+            true => String::new(),
+            false => format!(" of {}", of.join(" and ")),
+        };
+        match (rule["disables"].as_bool(), rule["host"].as_str()) {
+            (Some(true), Some(host)) => {
+                let port = rule["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+                format!("disables {}{of}", host_port(host, port, false))
+            }
+            (Some(true), None) => format!("disables all instances{of}"),
+            _ => "disables nothing".to_owned(),
         }
-        (Some(true), Some(host), None) => format!("disables {host}"),
-        (Some(true), None, _) => "disables all instances".to_owned(),
-        _ => "disables nothing".to_owned(),
     };
     match (from, to) {
         (Value::Null, to) => format!("a new rule {}", effect(to)),

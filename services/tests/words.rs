@@ -99,3 +99,34 @@ fn an_ipv6_address_has_brackets_in_a_sentence_and_its_fields_stay_as_they_are_re
     assert_eq!(play.events[0].instance.as_deref(), Some("fd00::7:80"));
     assert_eq!(play.events[0].endpoints[0].host, "fd00::7");
 }
+
+#[test]
+fn a_rule_says_what_it_switches_off_and_one_that_switches_nothing_off_says_nothing() {
+    let mut play = Play::new(&[section(ServiceFormat::Dubbo, "/a/dubbo")]);
+    let rules = [
+        "0.0.0.0/pay?disabled=true",
+        "0.0.0.0/pay?disabled=true&version=2.0&group=g1",
+        "0.0.0.0/pay?disabled=true&version=*",
+        "10.0.0.7:20880/pay?disabled=true&version=2.0",
+        "0.0.0.0/pay?weight=10&version=2.0",
+        "0.0.0.0/pay?disabled=true&enabled=false",
+    ];
+    for op in [Op::Create, Op::Delete] {
+        for rule in rules {
+            let name = encoded(&format!("override://{rule}&category=configurators"));
+            play.change(&format!("/a/dubbo/pay/configurators/{name}"), op, 0, "");
+        }
+    }
+    play.complete();
+    let switched = [
+        "disables all instances",
+        "disables all instances of group g1 and version 2.0",
+        "disables all instances of any version",
+        "disables 10.0.0.7:20880 of version 2.0",
+    ];
+    let made = switched.iter().map(|what| format!("pay: a new rule {what}"));
+    let removed = switched
+        .iter()
+        .map(|what| format!("pay: a rule that {what} was removed"));
+    assert_eq!(play.texts(), made.chain(removed).collect::<Vec<String>>());
+}
