@@ -15,15 +15,14 @@ impl Capture {
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
     ) -> StepResult<()> {
-        let mut may_walk = true;
-        if let EpochState::Attached(attached) = &mut self.state {
-            if let Some(reads) = attached.lineage.take_pending() {
-                let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
-                self.counters.requests += 1;
-                self.requests.send(request, &mut outcome.requests);
-            }
-            may_walk = attached.lineage.is_settled();
+        if let EpochState::Attached(attached) = &self.state
+            && let Some(reads) = self.lineage.take_pending()
+        {
+            let request = Request::new(Purpose::Lineage, reads, attached.follow.end());
+            self.counters.requests += 1;
+            self.requests.send(request, &mut outcome.requests);
         }
+        let may_walk = self.lineage.is_settled();
         let Some((context, follow, walk, requests)) = self.parts(now, image) else {
             return Ok(());
         };

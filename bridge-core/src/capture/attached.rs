@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use uuid::Uuid;
 
 use super::follow::Follow;
-use super::lineage::Lineage;
 use super::options::{CaptureOptions, SnapshotMode};
 use super::roots::Root;
 use super::walk::{Fate, RootWalk};
@@ -26,8 +25,6 @@ pub(crate) struct Attached {
     pub(crate) roots: Vec<Root>,
     pub(crate) follow: Follow,
     pub(crate) walk: Option<RootWalk>,
-    /// The first walk waits until it is settled.
-    pub(crate) lineage: Lineage,
     /// Roots whose image is appended again after their gap, in this order.
     pub(crate) resnapshots: VecDeque<Resnapshot>,
 }

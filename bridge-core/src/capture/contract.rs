@@ -1,5 +1,6 @@
 //! The watch machine as the pipeline sees it: [`SourceMachine`] for [`Capture`].
 
+use super::lineage::Lineage;
 use super::machine::{Capture, EpochState, LAG_ATTEMPTS_MAX};
 use super::roots::Root;
 use super::{Halt, Input, StepError, StepResult};
@@ -26,6 +27,8 @@ impl SourceMachine for Capture {
     }
 
     fn reset(&mut self, error: &StepError) -> Result<(), Halt> {
+        // It was made with the image that was rolled back.
+        self.lineage = Lineage::Open;
         let evidence = match error {
             StepError::Lagging(evidence) => evidence,
             StepError::Doubt(reason) => {

@@ -1,17 +1,17 @@
 //! Checks that the ensemble is the one of the journal.
 //!
 //! An ensemble has no identifier. Another one with lower zxids is noticed by its older Stats; one with higher zxids
-//! looks as if every znode had been deleted and created again. So before a new session compares its first root, a
-//! sample of persistent znodes of all roots is read. One of them that is the journalled incarnation proves the
+//! looks as if every znode had been deleted and created again. So before a new session compares its first root, whatever
+//! ended the last one, a sample of persistent znodes of all roots is read. One of them that is the journalled incarnation proves the
 //! ensemble. If there is none, and the tree may belong to another ensemble, an operator has to decide.
 
 use crate::image_txn::ImageTxn;
 use crate::number::Zxid;
 use crate::path::ZnodePath;
-use crate::record::{GapReason, Stat};
+use crate::record::Stat;
 
 use super::batch::Request;
-use super::{Outcome, ReadRequest, StepResult};
+use super::{Outcome, ReadRequest, SessionFate, StepResult};
 
 /// This many znodes that are missing or other incarnations are evidence, whichever they are. One script may well have
 /// created fewer again.
@@ -25,7 +25,7 @@ const OTHERS_MIN: usize = 2;
 /// created before its predecessor was written.
 const CLOCK_SKEW_MAX_MS: i64 = 600_000;
 
-/// The state of the check on this connection.
+/// The state of the check. It outlives a connection: within a session the servers are the same.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) enum Lineage {
     /// Not started.
@@ -40,21 +40,19 @@ pub(crate) enum Lineage {
 }
 
 impl Lineage {
-    /// The check to make before the first root is walked. `witnesses` chooses the reads.
-    pub(crate) fn of(
-        reason: GapReason,
-        witnesses: impl FnOnce() -> StepResult<Vec<ReadRequest>>,
-    ) -> StepResult<Lineage> {
-        // Within a session the servers are the same.
-        if !matches!(reason, GapReason::Started | GapReason::Expired | GapReason::Mode) {
-            return Ok(Lineage::Settled);
+    /// The check to make before the first root is walked.
+    pub(crate) fn of(witnesses: Vec<ReadRequest>) -> Lineage {
+        match witnesses.is_empty() {
+            true => Lineage::Settled,
+            false => Lineage::Pending(witnesses),
         }
-        let reads = witnesses()?;
-        Ok(if reads.is_empty() {
-            Lineage::Settled
-        } else {
-            Lineage::Pending(reads)
-        })
+    }
+
+    /// Begins again on a new session, and on a kept one whose check was cut.
+    pub(crate) fn connected(&mut self, session: SessionFate) {
+        if session == SessionFate::New || !self.is_settled() {
+            *self = Lineage::Open;
+        }
     }
 
     /// Whether a root may be walked.

@@ -47,6 +47,8 @@ pub struct Capture {
     pub(super) reason: Option<GapReason>,
     pub(super) lag_attempts: u32,
     pub(super) denials: Denials,
+    /// The first walk of a session waits until it is settled.
+    pub(super) lineage: Lineage,
     pub(super) has_accepted_baseline: bool,
 }
 
@@ -83,6 +85,7 @@ impl Capture {
             reason: Some(GapReason::Started),
             lag_attempts: 0,
             denials: Denials::default(),
+            lineage: Lineage::Open,
             has_accepted_baseline: false,
         }
     }
@@ -177,6 +180,7 @@ impl Capture {
             return Ok(Verdict::Fine);
         }
         self.detach(None);
+        self.lineage.connected(session);
         let from_session = match session {
             SessionFate::Kept => GapReason::Disconnected,
             SessionFate::New => GapReason::Expired,
@@ -223,7 +227,6 @@ impl Capture {
             roots,
             follow,
             walk: None,
-            lineage: Lineage::Open,
             resnapshots: VecDeque::new(),
         }));
         self.begin_next_walk(now, image)?;
@@ -279,7 +282,7 @@ impl Capture {
                 context.open_bracket(root, epoch, reason, None)?;
                 let path = context.roots[root].path.clone();
                 *walk = Some(RootWalk::new(root, path, false, context.options.limits));
-                self.want_lineage(reason, image)?;
+                self.want_lineage(image)?;
             }
             None => {
                 *walk = None;
@@ -295,16 +298,12 @@ impl Capture {
         Ok(())
     }
 
-    /// Starts the check of the ensemble, once for each connection: the witnesses are of all roots.
-    fn want_lineage(&mut self, reason: GapReason, image: &mut dyn ImageTxn) -> StepResult<()> {
-        let EpochState::Attached(attached) = &mut self.state else {
-            return Ok(());
-        };
-        if attached.lineage == Lineage::Open {
-            let (timers, roots) = (&mut self.timers, &self.options.roots);
-            attached.lineage = match self.options.accept_baseline {
+    /// Starts the check of the ensemble, once for each session: the witnesses are of all roots.
+    fn want_lineage(&mut self, image: &mut dyn ImageTxn) -> StepResult<()> {
+        if self.lineage == Lineage::Open {
+            self.lineage = match self.options.accept_baseline {
                 true => Lineage::Settled,
-                false => Lineage::of(reason, || Ok(timers.witnesses(roots, image)?))?,
+                false => Lineage::of(self.timers.witnesses(&self.options.roots, image)?),
             };
         }
         Ok(())
@@ -318,9 +317,7 @@ impl Capture {
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
     ) -> StepResult<Verdict> {
-        if let EpochState::Attached(attached) = &mut self.state {
-            attached.lineage = Lineage::Settled;
-        }
+        self.lineage = Lineage::Settled;
         if let Some(evidence) = lineage::evidence(image, &self.options.roots, request, outcomes)? {
             self.state = EpochState::Halted;
             let cluster = self.options.cluster.clone();

@@ -1,10 +1,12 @@
 //! Distinguishes another ensemble with higher zxids from the one that is known.
 
 use super::rules::{Bench, found, path, stat, ticket};
-use crate::capture::{CaptureState, Halt, Input, Outcome, SessionFate, Ticket};
+use crate::capture::{
+    Capture, CaptureOptions, CaptureState, Halt, Input, Outcome, SessionFate, StepError, Ticket,
+};
 use crate::machine::SourceMachine;
 use crate::path::ZnodePath;
-use crate::record::Stat;
+use crate::record::{GapReason, Stat};
 use crate::source::SourceRequest;
 
 const CHILDREN: u64 = 12;
@@ -21,11 +23,18 @@ pub(super) fn prove(bench: &mut Bench, requests: Vec<SourceRequest>) -> Vec<Sour
     }
 }
 
-/// Live on `/a`, created at 1, with children that were created at 2 and later, then disconnected.
-fn known() -> Bench {
+/// Live on `/a`, created at 1, with children that were created at 2 and later.
+fn live() -> Bench {
     let mut bench = Bench::new();
     let root = bench.connect();
     walked(&mut bench, root, 0);
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    bench
+}
+
+/// As [`live`], then disconnected.
+fn known() -> Bench {
+    let mut bench = live();
     bench.input(Input::Disconnected);
     bench
 }
@@ -88,6 +97,69 @@ fn another_ensemble_with_higher_zxids_halts_the_source_before_anything_is_writte
     assert!(evidence.contains("was created at"), "{evidence}");
     assert_eq!(bench.capture.state(), CaptureState::Halted);
     assert_eq!(bench.image.appended.len(), written);
+}
+
+#[test]
+fn another_ensemble_halts_the_source_whatever_ended_the_last_session() {
+    let check = |case: &str, end: &dyn Fn(&mut Bench)| {
+        let mut bench = live();
+        end(&mut bench);
+        let written = bench.image.appended.len();
+        let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+        assert!(asked.len() > 1, "{case}: only {asked:?} is read");
+        bench.answer(ticket, asked.iter().map(|path| child(path, 1_000)).collect());
+        let halted = matches!(bench.halted, Some(Halt::OtherEnsemble { .. }));
+        assert!(halted, "{case}: {:?}", bench.halted);
+        assert_eq!(bench.image.appended.len(), written, "{case}");
+    };
+    let input = |input: Input| {
+        move |bench: &mut Bench| {
+            bench.input(input.clone());
+        }
+    };
+    let failed = |error: fn() -> StepError| {
+        move |bench: &mut Bench| {
+            bench.capture.reset(&error()).unwrap();
+            bench.input(Input::Disconnected);
+        }
+    };
+    check("expired", &input(Input::Disconnected));
+    check("overflow", &input(Input::Overflow));
+    check("unanswered", &input(Input::Unanswered));
+    check(
+        "too many events",
+        &failed(|| StepError::Doubt(GapReason::Overflow)),
+    );
+    check("a dead watch", &failed(|| StepError::Doubt(GapReason::Liveness)));
+    check("permission", &failed(|| StepError::Doubt(GapReason::Permission)));
+    check("lag", &failed(|| StepError::Lagging("older".to_owned())));
+    check("a walk of a kept session that was cut", &|bench| {
+        bench.input(Input::Disconnected);
+        let (_, asked) = witnesses(bench, SessionFate::Kept);
+        assert_eq!(asked, ["/a"]);
+        bench.input(Input::Disconnected);
+    });
+    check("watches of a kept session that were not armed", &|bench| {
+        bench.input(Input::Disconnected);
+        bench.input(Input::Connected {
+            session: SessionFate::Kept,
+        });
+        bench.input(Input::Disconnected);
+    });
+    check("a start", &|bench| {
+        bench.capture = Capture::new(CaptureOptions::new("main", vec![path("/a")]));
+    });
+}
+
+#[test]
+fn a_session_is_checked_on_its_next_connection_if_the_first_was_lost_before_the_answer() {
+    let mut bench = known();
+    witnesses(&mut bench, SessionFate::New);
+    bench.input(Input::Disconnected);
+    let (ticket, asked) = witnesses(&mut bench, SessionFate::Kept);
+    bench.answer(ticket, asked.iter().map(|path| child(path, 1_000)).collect());
+    let halted = matches!(bench.halted, Some(Halt::OtherEnsemble { .. }));
+    assert!(halted, "{asked:?}: {:?}", bench.halted);
 }
 
 /// Live on two roots, `/a` and `/b`, each without children and written at 50 s, then disconnected.
