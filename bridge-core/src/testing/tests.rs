@@ -269,6 +269,8 @@ fn a_repetition_may_begin_anywhere_and_must_not_skip() {
     check(&[1, 2, 3, 4], true);
     check(&[1, 2, 1, 2, 3, 3, 4], true);
     check(&[1, 2, 3, 4, 2, 3, 4], true);
+    check(&[1, 2, 3, 4, 1], false);
+    check(&[1, 2, 3, 4, 2, 3], false);
     check(&[1, 2, 3], false);
     check(&[1, 3, 2, 4], false);
     check(&[1, 2, 1, 3, 4], false);
