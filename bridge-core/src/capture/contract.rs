@@ -1,7 +1,6 @@
 //! The watch machine as the pipeline sees it: [`SourceMachine`] for [`Capture`].
 
-use super::lineage::Lineage;
-use super::machine::{Capture, EpochState, LAG_ATTEMPTS_MAX};
+use super::machine::{Capture, EpochState, Fulfilled, LAG_ATTEMPTS_MAX};
 use super::roots::Root;
 use super::{Halt, Input, StepError, StepResult};
 use crate::image_txn::ImageTxn;
@@ -26,9 +25,12 @@ impl SourceMachine for Capture {
         Ok(outcome)
     }
 
+    fn committed(&mut self) {
+        self.fulfilled = Fulfilled::default();
+    }
+
     fn reset(&mut self, error: &StepError) -> Result<(), Halt> {
-        // It was made with the image that was rolled back.
-        self.lineage = Lineage::Open;
+        self.rolled_back();
         let evidence = match error {
             StepError::Lagging(evidence) => evidence,
             StepError::Doubt(reason) => {

@@ -43,13 +43,20 @@ pub struct Capture {
     pub(super) timers: AuditTimers,
     pub(super) canary: Canary,
     pub(super) lists: Lists,
-    /// The reason of the next epoch, where it does not follow from the connection.
+    /// Why the next epoch compares, until a comparison is complete; `None`: as the connection says.
     pub(super) reason: Option<GapReason>,
+    pub(super) fulfilled: Fulfilled,
     pub(super) lag_attempts: u32,
     pub(super) denials: Denials,
     /// The first walk of a session waits until it is settled.
     pub(super) lineage: Lineage,
-    pub(super) has_accepted_baseline: bool,
+}
+
+/// What the comparisons in the open batch have fulfilled. It is due again if the batch is rolled back.
+#[derive(Debug, Default)]
+pub(super) struct Fulfilled {
+    reason: Option<GapReason>,
+    accept_baseline: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +69,14 @@ pub(super) enum EpochState {
     },
     Attached(Box<Attached>),
     Halted,
+}
+
+/// Of two reasons to compare the later one, except after one whose begin nobody knows: the gap begins there.
+fn last_of(earlier: Option<GapReason>, later: Option<GapReason>) -> Option<GapReason> {
+    match earlier {
+        Some(reason) if !reason.begins_where_live_ended() => earlier,
+        _ => later.or(earlier),
+    }
 }
 
 /// The finding of a part of a step about the connection.
@@ -83,10 +98,10 @@ impl Capture {
             unreadable: Unreadable::default(),
             counters: Counters::default(),
             reason: Some(GapReason::Started),
+            fulfilled: Fulfilled::default(),
             lag_attempts: 0,
             denials: Denials::default(),
             lineage: Lineage::Open,
-            has_accepted_baseline: false,
         }
     }
 
@@ -145,23 +160,25 @@ impl Capture {
     }
 
     pub(super) fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
-        if let EpochState::Arming { reason, .. } = &self.state {
-            self.reason.get_or_insert(*reason);
-        }
-        if let EpochState::Attached(attached) = &self.state
-            && !attached.roots.iter().all(Root::is_watched)
-        {
-            self.reason.get_or_insert(attached.reason);
-        }
-        if reason.is_some() {
-            self.reason = reason;
-        }
+        self.reason = last_of(self.reason, reason);
         if !matches!(self.state, EpochState::Halted) {
             self.state = EpochState::Detached;
         }
         self.requests = Requests::after(&self.requests);
         self.lists.forget();
         Verdict::Fine
+    }
+
+    /// Makes due again what the batch had fulfilled that was rolled back.
+    pub(super) fn rolled_back(&mut self) {
+        let Fulfilled {
+            reason,
+            accept_baseline,
+        } = std::mem::take(&mut self.fulfilled);
+        self.options.accept_baseline |= accept_baseline;
+        self.reason = last_of(reason, self.reason);
+        // It was checked with an image that is no more.
+        self.lineage = Lineage::Open;
     }
 
     /// Handles a request without an answer: an armed watch may have been lost for as long as the request waited.
@@ -185,12 +202,12 @@ impl Capture {
             SessionFate::Kept => GapReason::Disconnected,
             SessionFate::New => GapReason::Expired,
         };
-        let mut reason = self.reason.take().unwrap_or(from_session);
+        let mut reason = *self.reason.get_or_insert(from_session);
         let position = image.position()?;
         if position.is_some() {
             reason = GapReason::Mode;
         }
-        if self.options.accept_baseline && !self.has_accepted_baseline {
+        if self.options.accept_baseline {
             reason = GapReason::Rebaselined;
         }
         let epoch = image.epoch()?.next();
@@ -286,13 +303,13 @@ impl Capture {
             }
             None => {
                 *walk = None;
-                // Until here the next connection has to compare for the same reason.
                 if image.position()?.is_some() {
                     image.set_position(None)?;
                 }
                 self.lag_attempts = 0;
-                self.has_accepted_baseline = true;
-                self.options.accept_baseline = false;
+                // Until here the next connection has to compare for the same reason.
+                self.fulfilled.reason = last_of(self.fulfilled.reason, self.reason.take());
+                self.fulfilled.accept_baseline |= std::mem::take(&mut self.options.accept_baseline);
             }
         }
         Ok(())

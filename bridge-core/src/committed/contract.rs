@@ -39,6 +39,9 @@ impl SourceMachine for Committed {
         Ok(outcome)
     }
 
+    /// The next connection compares with the position and the epoch of the journal instead.
+    fn committed(&mut self) {}
+
     fn reset(&mut self, error: &StepError) -> Result<(), Halt> {
         let evidence = match error {
             StepError::Journal(_) => {

@@ -23,6 +23,8 @@ const LOOK_BACK: u32 = 10_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LiveUntil {
     known: Option<Timestamp>,
+    /// When the last batch was committed: what was captured after that is lost if the open one is rolled back.
+    committed: Option<Timestamp>,
     stored: Option<Timestamp>,
 }
 
@@ -31,6 +33,7 @@ impl LiveUntil {
         let stored = stored(connection)?;
         Ok(LiveUntil {
             known: stored,
+            committed: stored,
             stored,
         })
     }
@@ -39,24 +42,23 @@ impl LiveUntil {
         self.known
     }
 
+    pub(super) fn committed(&mut self) {
+        self.committed = self.known;
+    }
+
+    pub(super) fn rolled_back(&mut self) {
+        self.known = self.committed;
+    }
+
     /// Takes the moment, also if the clock was put back: then the times of records go back, too.
     pub(super) fn set(&mut self, now: Timestamp) {
         self.known = Some(now);
     }
 }
 
-/// The `since` of a gap. A watch that is lost without an error was lost before capture seemed to be live for the last
-/// time, and so were znodes that could not be read.
+/// The `since` of a gap.
 pub(super) fn begin_of_gap(reason: GapReason, live: Option<Timestamp>) -> Option<Timestamp> {
-    match reason {
-        GapReason::Started
-        | GapReason::Disconnected
-        | GapReason::Expired
-        | GapReason::Overflow
-        | GapReason::Mode
-        | GapReason::Unwatched => live,
-        GapReason::Liveness | GapReason::Rebaselined | GapReason::Permission | GapReason::Unproved => None,
-    }
+    live.filter(|_| reason.begins_where_live_ended())
 }
 
 fn stored(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
@@ -69,7 +71,7 @@ fn stored(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
 
 impl Journal {
     pub(super) fn write_live(&mut self) -> Result<(), JournalError> {
-        let LiveUntil { known, stored } = self.live;
+        let LiveUntil { known, stored, .. } = self.live;
         let Some(now) = known.filter(|_| known != stored) else {
             return Ok(());
         };

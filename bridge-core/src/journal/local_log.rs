@@ -154,6 +154,7 @@ impl Log for Journal {
             return Err(JournalError::of_refused_batch(&self.file, refused));
         }
         if !is_sealed {
+            self.live.committed();
             return Ok(self.log.end.tail);
         }
         let began = Instant::now();
@@ -169,6 +170,7 @@ impl Log for Journal {
             return Err(error);
         }
         self.state = TxnState::Closed;
+        self.live.committed();
         self.log.term = term;
         self.log.stored = term;
         self.log.end = LogEnd {

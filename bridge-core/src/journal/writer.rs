@@ -209,6 +209,7 @@ impl Journal {
     }
 
     pub(super) fn rollback_transaction(&mut self) -> Result<(), JournalError> {
+        self.live.rolled_back();
         // Until memory is that of the file again, nothing is taken, and another rollback tries it once more.
         if self.state != TxnState::Closed {
             self.state = TxnState::Failed;

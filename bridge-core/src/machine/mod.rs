@@ -12,6 +12,8 @@
 //! * All appends of one input belong to one transaction of the journal. The pipeline never commits within an input.
 //! * After a failed step the caller rolls the transaction back, then calls [`SourceMachine::reset`]. The machine
 //!   forgets the connection, and keeps nothing that only the failed transaction knew.
+//! * What the appends of a batch fulfil, such as the reason of a gap, is kept until [`SourceMachine::committed`]: after a
+//!   rollback it is due again.
 //! * A request is meant for the connection that the last [`Input::Connected`] reported. The pipeline adds its number.
 //!
 //! The watch machine ([`crate::capture`]) is one implementation. A machine that takes committed transactions fits the
@@ -43,6 +45,9 @@ pub trait SourceMachine: Send {
         input: Input,
         image: &mut dyn ImageTxn,
     ) -> Result<StepOutcome, StepError>;
+
+    /// The batch of all steps until now is durable: none of them will be rolled back.
+    fn committed(&mut self);
 
     /// Forgets the connection after a failed step and its rollback. `Ok`: the pipeline replaces the connection.
     ///

@@ -354,6 +354,7 @@ impl<L: JournalWriter> Flow<L> {
         match self.write_progress().and_then(|()| self.journal.commit()) {
             Ok(tail) => {
                 self.progress.clear();
+                self.machine.committed();
                 Ok(Some(tail))
             }
             Err(error) => self.failed(StepError::Journal(error)).map(|()| None),

@@ -386,6 +386,22 @@ impl GapReason {
         self.into()
     }
 
+    /// Whether the gap begins where capture was live last. A watch that is lost without an error was lost before it seemed
+    /// to be live for the last time, and so were znodes that could not be read.
+    pub(crate) fn begins_where_live_ended(self) -> bool {
+        match self {
+            GapReason::Started
+            | GapReason::Disconnected
+            | GapReason::Expired
+            | GapReason::Overflow
+            | GapReason::Mode
+            | GapReason::Unwatched => true,
+            GapReason::Liveness | GapReason::Rebaselined | GapReason::Permission | GapReason::Unproved => {
+                false
+            }
+        }
+    }
+
     /// The words for people.
     pub fn phrase(self) -> &'static str {
         match self {

@@ -40,6 +40,7 @@ impl World {
         let mut options = self.plan.capture.clone();
         options.seed = self.random.random();
         options.accept_baseline = std::mem::take(&mut self.accepts_baseline);
+        self.judge.starts(options.accept_baseline);
         if options.accept_baseline {
             self.excuses.accepted_baseline = true;
             self.seen.see(Seen::BaselineAccepted);

@@ -396,6 +396,7 @@ impl World {
                     _ => Seen::Doubt,
                 };
                 self.seen.see(seen);
+                self.judge.owes_gap(*reason);
             }
             StepError::Unproved(_) => panic!("a watched tree has no history to prove: {error}"),
             StepError::Journal(_) => {}

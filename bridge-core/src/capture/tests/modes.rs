@@ -11,7 +11,7 @@ use crate::record::GapReason;
 
 impl Bench {
     /// The bound and the reason of the last gap that ended.
-    fn last_gap(&self) -> Option<(Zxid, GapReason)> {
+    pub(super) fn last_gap(&self) -> Option<(Zxid, GapReason)> {
         self.image
             .appended
             .iter()

@@ -10,6 +10,7 @@ use crate::capture::{
     Capture, CaptureOptions, CaptureState, Event, EventKind, Halt, Input, Limits, Outcome, SessionFate,
     StepError, Ticket,
 };
+use crate::journal::JournalWriter;
 use crate::machine::{SourceMachine, StepOutcome};
 use crate::number::Zxid;
 use crate::path::ZnodePath;
@@ -79,7 +80,15 @@ impl Bench {
         }
     }
 
+    /// One input, in a batch of its own.
     pub(super) fn input(&mut self, input: Input) -> Vec<SourceRequest> {
+        let requests = self.input_uncommitted(input);
+        self.image.commit().unwrap();
+        self.capture.committed();
+        requests
+    }
+
+    pub(super) fn input_uncommitted(&mut self, input: Input) -> Vec<SourceRequest> {
         let outcome = self.capture.step(Timestamp(1), input, &mut self.image);
         let StepOutcome { requests, halt, .. } = outcome.unwrap();
         self.halted = halt.or(self.halted.take());

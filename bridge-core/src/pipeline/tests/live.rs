@@ -1,6 +1,7 @@
 //! How far capture is known to have been live, in time: a gap begins there, and not where the bridge is back.
 
 use super::*;
+use crate::capture::{Event, EventKind};
 use crate::machine::CaptureState;
 use crate::record::Gap;
 
@@ -20,6 +21,13 @@ impl Bridge {
     }
 
     fn connect(&mut self, now: i64) {
+        self.compare(now);
+        self.0.commit().unwrap();
+        assert_eq!(self.0.machine().state(), CaptureState::Live);
+    }
+
+    /// Connects and compares in a batch that stays open.
+    fn compare(&mut self, now: i64) {
         let session = SessionFate::New;
         let connection = Connection(now.unsigned_abs());
         let report = SourceEvent::Connected {
@@ -29,7 +37,6 @@ impl Bridge {
         };
         self.0.report(report, Timestamp(now)).unwrap();
         self.answer(now);
-        self.0.commit().unwrap();
         assert_eq!(self.0.machine().state(), CaptureState::Live);
     }
 
@@ -143,4 +150,40 @@ fn a_watch_that_was_lost_without_an_error_names_no_moment_at_which_it_was_live()
     bridge.connect(4_000);
     let gap = last_gap(&folder);
     assert_eq!((gap.reason.as_str(), gap.since), ("liveness", None));
+}
+
+/// More events than may wait by default, so that the step fails and the open batch is rolled back.
+fn flood() -> Input {
+    let event = |at: u64| Event {
+        path: ZnodePath::parse(&format!("/a/n{at}")).unwrap(),
+        kind: EventKind::Created,
+        zxid: Some(Zxid(2_000 + at)),
+    };
+    Input::Events((0..300_000).map(event).collect())
+}
+
+#[test]
+fn a_gap_whose_end_was_rolled_back_begins_where_it_began_before() {
+    let check = |end: &dyn Fn(&mut Bridge), expected: (&str, Option<i64>)| {
+        let folder = TempDir::new().unwrap();
+        let mut bridge = Bridge::start(&folder);
+        bridge.connect(1_000);
+        bridge.tick(10_000);
+        end(&mut bridge);
+        bridge.compare(900_000);
+        bridge.input(flood(), 900_001);
+        assert_eq!(bridge.0.machine().state(), CaptureState::Detached);
+        bridge.connect(950_000);
+        let gap = last_gap(&folder);
+        let since = expected.1.map(Timestamp);
+        assert_eq!((gap.reason.as_str(), gap.since), (expected.0, since));
+    };
+    check(
+        &|bridge| bridge.input(Input::Unanswered, 11_000),
+        ("liveness", None),
+    );
+    check(
+        &|bridge| bridge.input(Input::Disconnected, 11_000),
+        ("overflow", Some(10_000)),
+    );
 }

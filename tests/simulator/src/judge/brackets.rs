@@ -70,6 +70,7 @@ impl Judge {
                     Seen::EmptyGap
                 };
                 bench.seen.see(seen);
+                self.owed.remove(&root);
                 self.check_not_older(&root, *to_zxid, "at the end of its gap", bench);
                 self.lives.cover(&root, *from_zxid, *to_zxid);
                 self.upto.insert(root, Some(*to_zxid));
@@ -139,6 +140,22 @@ impl Judge {
         }
     }
 
+    /// The process starts, and an operator may have accepted the present state.
+    pub(crate) fn starts(&mut self, accepts_baseline: bool) {
+        self.owed.clear();
+        if accepts_baseline {
+            self.owes_gap(GapReason::Rebaselined);
+        }
+    }
+
+    /// The next gap of each root that was listed has to be for this reason, or for another one whose begin nobody knows.
+    pub(crate) fn owes_gap(&mut self, reason: GapReason) {
+        let listed = self.upto.iter().filter(|(_, upto)| upto.is_some());
+        for (root, _) in listed {
+            self.owed.entry(root.clone()).or_insert(reason);
+        }
+    }
+
     /// A connection watches again: runs that are open go on, and what was written meanwhile no event told.
     pub(crate) fn watched_again(&mut self) {
         for open in self.open.values_mut() {
@@ -172,6 +189,19 @@ impl Judge {
         if reason == GapReason::Rebaselined {
             self.rebaselined = self.count;
         }
+        let is_owed = match self.owed.get(&root) {
+            None => true,
+            Some(GapReason::Rebaselined) => reason == GapReason::Rebaselined,
+            Some(_) => matches!(
+                reason,
+                GapReason::Liveness | GapReason::Permission | GapReason::Rebaselined
+            ),
+        };
+        assert!(
+            is_owed,
+            "a gap of {root}: {reason:?} instead of {:?}",
+            self.owed.get(&root)
+        );
         self.check_not_older(&root, from_zxid, "at the begin of its gap", bench);
         let open = Open::Gap {
             from_zxid,

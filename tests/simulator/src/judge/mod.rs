@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bridge_core::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Fidelity;
+use bridge_core::record::{Fidelity, GapReason};
 
 use crate::coverage::Coverage;
 use crate::ensemble::Ensemble;
@@ -86,6 +86,8 @@ pub struct Judge {
     open: BTreeMap<ZnodePath, Open>,
     /// Roots inside a gap or run, and how far the last one of each speaks.
     upto: BTreeMap<ZnodePath, Option<Zxid>>,
+    /// Why the next gap of a root has to be, until its end is durable.
+    owed: BTreeMap<ZnodePath, GapReason>,
     /// Every batch, to begin anew after commits were lost.
     batches: Vec<Vec<Append>>,
 }
@@ -106,6 +108,7 @@ impl Judge {
             telling: None,
             open: BTreeMap::new(),
             upto: roots.iter().map(|root| (root.clone(), None)).collect(),
+            owed: BTreeMap::new(),
             batches: Vec::new(),
         }
     }
