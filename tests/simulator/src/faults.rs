@@ -314,6 +314,24 @@ impl World {
         }
     }
 
+    /// Sometimes the disk is full after the steps of a batch and before its commit: nothing of them may be left. More often
+    /// where the batch ends a comparison. Returns whether it was full before.
+    pub(crate) fn fill_disk_at_commit(&mut self, is_compared: bool) -> bool {
+        let plan = self.plan.faults;
+        let has_reasons = plan.lost_watches || plan.permissions || plan.rewinds;
+        let often = match (is_compared, plan.full) {
+            (true, _) if has_reasons => 0.2,
+            (_, true) => 0.01,
+            _ => 0.0,
+        };
+        let has_batch = self.bridge.as_ref().is_some_and(|bridge| bridge.has_open_batch);
+        let is_now = has_batch && !self.is_peace && often > 0.0 && self.random.random_bool(often);
+        let mut faults = self.disk_faults.borrow_mut();
+        let was_full = faults.disk_is_full;
+        faults.disk_is_full |= is_now;
+        was_full
+    }
+
     fn limit_journal(&mut self) {
         let room = self.random.random_range(5..60);
         let mut faults = self.disk_faults.borrow_mut();

@@ -263,6 +263,7 @@ impl World {
 
     /// The pipeline takes what waits into one transaction, and commits; or is not done yet.
     pub(crate) fn pipeline(&mut self) {
+        let was_live = self.is_live();
         let count = self.random.random_range(1..12);
         for _ in 0..count {
             let Some(bridge) = &mut self.bridge else { return };
@@ -286,7 +287,14 @@ impl World {
             self.note_live(now);
             self.hear();
         }
+        let was_full = self.fill_disk_at_commit(!was_live && self.is_live());
         self.commit();
+        self.disk_faults.borrow_mut().disk_is_full = was_full;
+    }
+
+    fn is_live(&self) -> bool {
+        let state = self.bridge.as_ref().map(|bridge| bridge.flow.machine().state());
+        state == Some(CaptureState::Live)
     }
 
     fn may_be_killed(&mut self) -> bool {
