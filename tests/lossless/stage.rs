@@ -15,7 +15,7 @@ use crate::judge::truth;
 pub const BOUND: Duration = Duration::from_secs(90);
 
 pub const OPEN: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all());
-const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
+pub const EPHEMERAL: CreateOptions<'static> = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
 
 /// A bridge that reads transactions and writes a file.
 pub struct Bridge {

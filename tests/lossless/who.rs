@@ -5,7 +5,7 @@ use serde_json::Value;
 use zookeeper_client::Client;
 
 use crate::observer::observer;
-use crate::stage::{BOUND, Bridge, OPEN, last_zxid};
+use crate::stage::{BOUND, Bridge, EPHEMERAL, OPEN, create, last_zxid};
 use crate::txnlog::txnlog;
 
 /// Writes in one session until a record of it satisfies a condition: the owner of a session becomes known in time, and no
@@ -65,6 +65,57 @@ async fn the_client_of_a_session_is_learned_from_the_four_letter_word_and_its_us
         }
         bridge.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_a_session_that_ended_with_its_ephemeral_znodes_is_not_the_one_of_the_server() {
+    real_servers!("the users of sessions that have ended");
+    let zookeeper = ZooKeeper::builder()
+        .quorum()
+        .system_property("zookeeper.audit.enable", "true")
+        .start()
+        .await
+        .unwrap();
+    let who = format!(
+        "[source.who]\naudit_logs = [\"{}\"]\n",
+        zookeeper.log(0).display()
+    );
+    let mut bridge = Bridge::of(&zookeeper, &format!("{}{who}", observer(&zookeeper)));
+    bridge.start();
+    create(&zookeeper, "/app").await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    // No record waits for the audit log, so a record without a user proves nothing.
+    for _round in 0..20 {
+        bridge.stop().await;
+        let client = Client::connect(&zookeeper.connect_string()).await.unwrap();
+        client.auth("digest", b"alice:pa55").await.unwrap();
+        client.create("/app/session", b"", &EPHEMERAL).await.unwrap();
+        let session = format!("0x{:016x}", client.session_id().0);
+        let ended = format!("session=0x{:x}\tuser=", client.session_id().0);
+        drop(client);
+        let is_logged = || async {
+            let log = std::fs::read_to_string(zookeeper.log(0)).unwrap();
+            let mut lines = log.lines().filter(|line| line.contains(&ended));
+            lines
+                .any(|line| line.contains("ephemeralZNodeDeletionOnSessionCloseOrExpire"))
+                .then_some(())
+        };
+        eventually("the end of the session in the audit log", BOUND, is_logged)
+            .await
+            .unwrap();
+        bridge.start();
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        let records = bridge.records();
+        let mut own = records
+            .iter()
+            .filter(|record| record["txn"]["session"] == session.as_str());
+        if let Some(user) = own.find_map(|record| record["txn"]["user"].as_str()) {
+            assert!(user.contains("alice"), "{user}");
+            bridge.stop().await;
+            return;
+        }
+    }
+    panic!("no record has a user: {:#?}", bridge.records().last());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Reads the users of sessions from the audit log of a server (`audit.enable`, 3.6 and newer).
 //!
 //! A line has fields such as `session=0x1000037c1de0000` and `user=alice`, after whatever the logger writes before them.
+//! Lines of what the server does itself name the user of its process, which is never taken for the user of a session.
 //! The file is read from where it was left; one that became shorter, or another file in its place, is read from its
 //! beginning. Of one that is long at the first look only the end is read.
 
@@ -19,6 +20,14 @@ const LINE_BYTES: usize = 16 << 10;
 
 /// Characters of a user at most.
 const USER_MAX: usize = 256;
+
+/// Operations of the server itself, not requests of a client. Their user is the one that the server's process runs as, and
+/// the session of the last one is the one that ended.
+const SERVER_OPERATIONS: [&str; 3] = [
+    "serverStart",
+    "serverStop",
+    "ephemeralZNodeDeletionOnSessionCloseOrExpire",
+];
 
 /// One audit log.
 pub(super) struct AuditLog {
@@ -103,11 +112,15 @@ fn owner_of(line: &[u8]) -> Option<(SessionId, String)> {
         .find_map(|word| word.strip_prefix("session=0x"))?;
     let session = u64::from_str_radix(session, 16).ok()?;
     // Tabs end the fields: names such as those of certificates have spaces.
-    let mut fields = line.split(['\t', '\r']);
-    let user = fields.clone().find_map(|field| field.strip_prefix("user="))?;
-    let is_right = fields.any(|field| field.starts_with("operation="));
+    let field = |name: &str| {
+        line.split(['\t', '\r'])
+            .find_map(|field| field.strip_prefix(name))
+    };
+    let user = field("user=")?;
+    // Only a request comes from an address.
+    let is_request = field("ip=").is_some() && !SERVER_OPERATIONS.contains(&field("operation=")?);
     let is_shown = |char: char| !char.is_control();
-    (is_right && !user.is_empty() && user.len() <= USER_MAX && user.chars().all(is_shown))
+    (is_request && !user.is_empty() && user.len() <= USER_MAX && user.chars().all(is_shown))
         .then(|| (SessionId(session), user.to_owned()))
 }
 
@@ -179,23 +192,45 @@ mod tests {
     }
 
     #[test]
+    fn the_user_of_the_server_is_never_the_one_of_a_session_that_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let ended = "session=0x5\tuser=root\toperation=ephemeralZNodeDeletionOnSessionCloseOrExpire\tznode=/a\t\
+                     result=success\n";
+        let with_address = ended.replace("\toperation=", "\tip=127.0.0.1\toperation=");
+        let later = ended.replace("ephemeralZNodeDeletionOnSessionCloseOrExpire", "ofALaterVersion");
+        let lines = [&line("0x5", "127.0.0.1,alice"), ended, &with_address, &later];
+        std::fs::write(&path, lines.concat()).unwrap();
+        let found = read(&mut AuditLog::new(&path));
+        assert_eq!(found, [(5, "127.0.0.1,alice".to_owned())]);
+    }
+
+    #[test]
     fn lines_that_are_no_audit_are_passed_over() {
         for text in [
             "",
             "session=0x5 user=alice",
-            "session=5\tuser=alice\toperation=create",
-            "session=0x5\toperation=create",
-            "session=0x5\tuser=\toperation=create",
-            "session=0x5\tuser=a\u{7}b\toperation=create",
-            &format!("session=0x5\tuser={}\toperation=create", "a".repeat(USER_MAX + 1)),
+            "session=0x5\tuser=alice\tip=::1",
+            "session=0x5\tuser=alice\toperation=create",
+            "session=5\tuser=alice\tip=::1\toperation=create",
+            "session=0x5\tip=::1\toperation=create",
+            "session=0x5\tuser=\tip=::1\toperation=create",
+            "session=0x5\tuser=a\u{7}b\tip=::1\toperation=create",
             &format!(
-                "session=0x5\tuser=a\toperation=create\t{}",
+                "session=0x5\tuser={}\tip=::1\toperation=create",
+                "a".repeat(USER_MAX + 1)
+            ),
+            &format!(
+                "session=0x5\tuser=a\tip=::1\toperation=create\t{}",
                 "a".repeat(LINE_BYTES)
             ),
         ] {
             assert_eq!(owner_of(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(owner_of(b"session=0x5\xff\tuser=a\toperation=create"), None);
+        assert_eq!(
+            owner_of(b"session=0x5\xff\tuser=a\tip=::1\toperation=create"),
+            None
+        );
     }
 
     #[test]
