@@ -133,7 +133,7 @@ async fn the_same_without_digests_leaves_no_gap_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_the_leader_leaves_no_gap() {
+async fn a_change_of_the_leader_leaves_no_gap_and_is_no_error() {
     real_servers!("an observer while the leader changes");
     let zookeeper = ZooKeeper::builder().servers(3).start().await.unwrap();
     changes(&zookeeper, 0).await;
@@ -146,9 +146,15 @@ async fn a_change_of_the_leader_leaves_no_gap() {
     zookeeper.leader().await.unwrap();
     changes(&zookeeper, 2).await;
     bridge.delivers(last_zxid(&zookeeper)).await;
+    let log = bridge.log();
     bridge.stop().await;
     let account = judge(&["observer"], &bridge.records(), &zookeeper);
     assert_eq!(account.gaps, 0, "{account}");
+    // Only an election of more than ten seconds is one, after these lines.
+    let mut live = log.iter().skip_while(|line| !line.contains("\"live\""));
+    let is_loss = |line: &&String| line.contains("connects again") || line.contains("\"ERROR\"");
+    let loss = live.find(is_loss).unwrap();
+    assert!(loss.contains("connects again"), "{log:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod run;
 mod standstill;
 mod status;
 mod ticker;
+mod troubles;
 
 #[cfg(test)]
 mod tests;

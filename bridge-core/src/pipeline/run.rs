@@ -16,6 +16,7 @@ use super::history_status::{HistoryStatus, LagClock};
 use super::latency::Arrivals;
 use super::status::{JournalStatus, SourceStatus};
 use super::ticker::Ticker;
+use super::troubles::{TroubleLine, TroubleLog};
 use crate::delivery::{RefusalSender, Refusals, WallClock};
 use crate::journal::{Journal, JournalError, JournalWriter, RefusedProgress, SinkProgress};
 use crate::log_throttle::LogThrottle;
@@ -88,7 +89,7 @@ pub struct Pipeline {
     since: Instant,
     arrivals: Arrivals,
     pace: GroupCommit,
-    troubles: LogThrottle,
+    troubles: TroubleLog,
     /// Failures to find out whether the journal is still in its place.
     unverified: LogThrottle,
     beats: Ticker,
@@ -146,7 +147,7 @@ impl Pipeline {
             since: Instant::now(),
             arrivals: Arrivals::default(),
             pace: GroupCommit::new(Instant::now()),
-            troubles: LogThrottle::default(),
+            troubles: TroubleLog::default(),
             unverified: LogThrottle::default(),
             beats: Ticker::new(tokio::time::Instant::now()),
             is_measured: false,
@@ -341,14 +342,14 @@ impl Pipeline {
 
     fn trouble(&mut self, trouble: &SourceError) {
         let (source, message) = (&*self.status.source, trouble.to_string());
-        // Attempts follow each other within a second.
-        if let Some(left_out) = self.troubles.say(&message, Instant::now()) {
-            tracing::error!(
-                source,
-                trouble = message,
-                left_out,
-                "the source has no connection"
-            );
+        let now = Instant::now();
+        self.troubles.follow(self.is_live(), now);
+        match self.troubles.line(&message, trouble.kind.is_final(), now) {
+            TroubleLine::Error { left_out } => {
+                tracing::error!(source, trouble = message, left_out, "the source captures nothing");
+            }
+            TroubleLine::News => tracing::info!(source, trouble = message, "the source connects again"),
+            TroubleLine::Nothing => {}
         }
         counter!(names::SOURCE_TROUBLES, "source" => source.to_owned()).increment(1);
         if trouble.kind.is_final() {
@@ -357,6 +358,10 @@ impl Pipeline {
             self.status.trouble = Some(message);
         }
         self.publish();
+    }
+
+    fn is_live(&self) -> bool {
+        self.flow.machine().state() == CaptureState::Live
     }
 
     fn note_state(&mut self) {
@@ -371,9 +376,7 @@ impl Pipeline {
         if self.flow.machine().state().is_armed() {
             self.status.trouble = None;
         }
-        if self.status.is_live() {
-            self.troubles.forget();
-        }
+        self.troubles.follow(self.is_live(), Instant::now());
         let (status, took) = (&self.status, self.since.elapsed());
         self.since = Instant::now();
         if status.is_live() && before == CaptureState::Walking.as_str() {
