@@ -299,6 +299,12 @@ impl LogHistory {
         self.folders.iter().filter_map(|folder| folder.reader.obstacle())
     }
 
+    /// The last transaction that the logs have, whether it was returned or not, as far as they have been read.
+    pub fn end(&self) -> i64 {
+        let ends = self.folders.iter().filter_map(|folder| folder.scouted);
+        ends.max().unwrap_or_default().max(self.position.zxid)
+    }
+
     /// The last transaction that was returned.
     pub fn position(&self) -> &LogPosition {
         &self.position

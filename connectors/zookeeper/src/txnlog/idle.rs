@@ -96,8 +96,9 @@ impl Idle {
             ),
             None => "name the dataLogDir of a server that runs in [source.txnlog] directories".to_owned(),
         };
+        let end = history.end();
         Some(format!(
-            "the logs end at 0x{position:016x}, and a server has applied 0x{before:016x}: {reason}"
+            "the logs end at 0x{end:016x}, and a server has applied 0x{before:016x}: {reason}"
         ))
     }
 }
@@ -164,6 +165,17 @@ mod tests {
         let reached = Ok(EPOCH + 1);
         assert_eq!(reason(&history, &[ahead, reached, ahead]), None);
         assert_eq!(reason(&history, &[reached, reached, reached]), None);
+    }
+
+    #[test]
+    fn the_end_of_logs_of_which_nothing_is_known_to_be_committed_is_theirs_and_not_the_position() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = history(&folder, 3, &[]);
+        assert_eq!(history.position().zxid, EPOCH + 1);
+        let ahead = Ok(2 * EPOCH + 9);
+        let found = reason(&history, &[ahead, ahead]).unwrap();
+        let expected = "the logs end at 0x0000000100000003, and a server has applied 0x0000000200000009";
+        assert!(found.starts_with(expected), "{found}");
     }
 
     #[test]
