@@ -240,9 +240,13 @@ async fn look_at(
     let below = survey.count_below(root).await?;
     let sample = sample(survey, root, znodes, recognition).await?;
     let mut lines = vec![Line::ok(subject, &check, size(below, &sample))];
-    lines.push(readable(subject, &check, &sample));
+    lines.push(readable(subject, &check, capture, &sample));
     Ok(lines)
 }
+
+/// Znodes that a session may not read, where none captures them.
+const NO_SESSION: &str = "nothing is needed for capture: they are captured all the same; for verify and restore give \
+                          [source.auth] credentials that have READ permission there";
 
 /// A root that a session may not read. Only where a session captures it, nothing of it is seen.
 fn denied(subject: &str, check: &str, capture: CaptureMode) -> Line {
@@ -253,9 +257,7 @@ fn denied(subject: &str, check: &str, capture: CaptureMode) -> Line {
             Line::failure(subject, check, "may not be read", remedy)
         }
         CaptureMode::Observer | CaptureMode::Txnlog => {
-            let remedy = "nothing is needed for capture; for verify give [source.auth] credentials that have READ \
-                          permission there";
-            Line::warning(subject, check, "may not be read in a session", remedy)
+            Line::warning(subject, check, "may not be read in a session", NO_SESSION)
         }
     }
 }
@@ -316,7 +318,8 @@ fn size(below: Option<u64>, sample: &Sample) -> String {
     )
 }
 
-fn readable(subject: &str, check: &str, sample: &Sample) -> Line {
+/// Znodes below a root that a session may not read. Only where a session captures them, their changes are not seen.
+fn readable(subject: &str, check: &str, capture: CaptureMode, sample: &Sample) -> Line {
     let of = match sample.is_whole {
         true => "all of them".to_owned(),
         false => format!("the first {} of them", sample.read),
@@ -330,16 +333,19 @@ fn readable(subject: &str, check: &str, sample: &Sample) -> Line {
     } else {
         ""
     };
-    Line::warning(
-        subject,
-        check,
-        format!(
-            "{} among {of} may not be read: {}{more}",
-            sample.unreadable,
-            named.join(" ")
+    let (session, remedy) = match capture {
+        CaptureMode::Watch => (
+            "",
+            "grant the bridge the permission 'r' on them, or name them in 'exclude': their changes are not seen",
         ),
-        "grant the bridge the permission 'r' on them, or name them in 'exclude': their changes are not seen",
-    )
+        CaptureMode::Observer | CaptureMode::Txnlog => (" in a session", NO_SESSION),
+    };
+    let message = format!(
+        "{} among {of} may not be read{session}: {}{more}",
+        sample.unreadable,
+        named.join(" ")
+    );
+    Line::warning(subject, check, message, remedy)
 }
 
 /// Compares clocks by the last records: ZooKeeper shows its time only in Stats.

@@ -2,9 +2,10 @@
 //! folders are those of servers that run.
 
 use bridge_servers::{Port, ZooKeeper, real_servers};
+use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Permission};
 
 use crate::observer::observer;
-use crate::stage::{Bridge, changes};
+use crate::stage::{Bridge, changes, last_zxid};
 use crate::txnlog::txnlog;
 
 /// The output as one line, because it is wrapped.
@@ -118,8 +119,55 @@ async fn servers_that_the_ensemble_does_not_have_are_named() {
     let doctor = said(&bridge, &["doctor"]).await;
     let unknown = format!("observer.servers names {}, which no server", other.addr());
     let missing = format!("/zookeeper/config has {}, which", zookeeper.quorum_addr(0));
-    // The configuration has it all the same, so that the leader is found.
+    // The configuration has it all the same, so that the leader is found; and the bridge finds it, too.
     has(&doctor, &["accepts an observer", &unknown, &missing]);
+    let mut bridge = bridge;
+    bridge.start();
+    changes(&zookeeper, 0).await;
+    bridge.delivers(last_zxid(&zookeeper)).await;
+    bridge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_port_or_a_port_of_elections_in_place_of_the_quorum_port_is_named_first() {
+    real_servers!("doctor on wrong ports");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let client = Client::connect(&zookeeper.connect_string()).await.unwrap();
+    let (config, _) = client.get_config().await.unwrap();
+    let config = String::from_utf8(config).unwrap();
+    let election = config.split([':', ';', '\n']).nth(2).unwrap();
+    let election: std::net::SocketAddr = format!("127.0.0.1:{election}").parse().unwrap();
+    let section = |wrong: std::net::SocketAddr, discover: bool| {
+        format!(
+            "capture = \"observer\"\n[source.observer]\nbypasses_acls = true\nservers = [\"{wrong}\"]\ndiscover = \
+             {discover}\n"
+        )
+    };
+    let port = zookeeper.connect_string();
+    let wrong = port.parse().unwrap();
+    let alone = Bridge::of(&zookeeper, &section(wrong, false));
+    let named = format!("{wrong} is probably no quorum port");
+    for arguments in [&["doctor"][..], &["check", "--connect"]] {
+        let text = said(&alone, arguments).await;
+        has(&text, &[&named, "is a client port of 'connect'"]);
+        assert!(text.find(&named) < text.find("sslQuorum"), "{text}");
+    }
+    // The configuration of the ensemble, which shows that the number is none, is read only after a failure.
+    for (wrong, says) in [
+        (wrong, "is probably no quorum port"),
+        (election, "ended the connection"),
+    ] {
+        let mut bridge = Bridge::of(&zookeeper, &section(wrong, true));
+        let text = said(&bridge, &["doctor"]).await;
+        let unknown = format!("observer.servers names {wrong}, which no server");
+        has(&text, &["accepts an observer", &unknown]);
+        bridge.start();
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        let log = bridge.log().join("\n");
+        has(&log, &[&format!("{wrong} {says}")]);
+        bridge.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,6 +206,36 @@ async fn folders_of_a_server_that_runs_are_right_and_those_of_another_one_are_no
             "the logs end at 0x",
             "and a server has applied 0x",
             "log.2: is not a transaction log",
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_znode_that_a_session_may_not_read_is_captured_all_the_same_and_never_to_be_excluded() {
+    real_servers!("doctor on znodes that a session may not read");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let client = Client::connect(&zookeeper.connect_string()).await.unwrap();
+    let closed = [Acl::new(Permission::WRITE, AuthId::anyone())];
+    let options = CreateMode::Persistent.with_acls(Acls::new(&closed));
+    client.create("/app/closed", b"", &options).await.unwrap();
+    for mode in [observer(&zookeeper), txnlog(&zookeeper, &[0])] {
+        let doctor = said(&Bridge::of(&zookeeper, &mode), &["doctor"]).await;
+        has(
+            &doctor,
+            &[
+                "may not be read in a session: /app/closed",
+                "they are captured all the same",
+            ],
+        );
+        assert!(!doctor.contains("'exclude'"), "{doctor}");
+    }
+    let doctor = said(&Bridge::of(&zookeeper, ""), &["doctor"]).await;
+    has(
+        &doctor,
+        &[
+            "may not be read: /app/closed",
+            "or name them in 'exclude': their changes are not seen",
         ],
     );
 }

@@ -9,13 +9,18 @@ use rand::rngs::StdRng;
 use super::conversation::ConversationEnd;
 use super::members::{Member, QuorumAddress};
 use super::options::ObserverOptions;
-use super::stop::Stop;
+use crate::config::Connect;
 use crate::reconnects::{Reconnects, STEADY};
 
 /// The first wait after trees that failed in a row: a leader reads its whole tree for each.
 const TREE_FIRST: Duration = Duration::from_secs(30);
 /// The longest such wait.
 const TREE_MAX: Duration = Duration::from_secs(600);
+
+/// The port of clients in ZooKeeper's documentation.
+const CLIENT_PORT: u16 = 2181;
+/// The port of elections in ZooKeeper's documentation.
+const ELECTION_PORT: u16 = 3888;
 
 /// The servers that are known, and the order in which they are tried.
 #[derive(Debug, Default)]
@@ -37,10 +42,14 @@ impl ServerOrder {
         self.is_stale = false;
     }
 
-    /// Whether the configuration of the ensemble has to be asked for at a client port.
+    /// Whether the configuration of the ensemble has to be asked for at a client port: no server is known, or those that
+    /// are named have all failed.
     pub(super) fn asks(&self, options: &ObserverOptions) -> bool {
-        let knows_none = options.observer_masters.is_empty() && self.members.is_empty();
-        options.discover && options.servers.is_empty() && (knows_none || self.is_stale)
+        let all_failed = || {
+            let mut named = self.order(options).into_iter();
+            self.members.is_empty() && named.all(|server| self.failed.contains(&server))
+        };
+        options.discover && (self.is_stale || all_failed())
     }
 
     /// Whether there is a server to try.
@@ -69,10 +78,45 @@ impl ServerOrder {
         self.is_stale = true;
     }
 
+    /// Why a server that ended the first packets of a conversation is probably no quorum port; `None` if its number says
+    /// nothing.
+    pub(super) fn wrong_port(
+        &self,
+        server: &QuorumAddress,
+        options: &ObserverOptions,
+        connect: &Connect,
+    ) -> Option<String> {
+        let port = server.port;
+        let known = || self.discovered(options);
+        if known().any(|address| address.port == port) {
+            return None;
+        }
+        let cause = if connect.servers().iter().any(|client| client.port == port) {
+            format!("{port} is a client port of 'connect'")
+        } else if let Some(quorum) = known().next() {
+            format!("/zookeeper/config has no quorum port {port}, but {quorum}")
+        } else {
+            match port {
+                CLIENT_PORT => format!("{port} is the usual client port"),
+                ELECTION_PORT => format!("{port} is the usual port of elections"),
+                _ => return None,
+            }
+        };
+        Some(format!(
+            "{server} is probably no quorum port: {cause}; name the first port of its line in zoo.cfg, as 2888 in \
+             server.1=zk1:2888:3888"
+        ))
+    }
+
+    /// The quorum ports in the configuration of the ensemble, unless it has other addresses than those for the bridge.
+    fn discovered(&self, options: &ObserverOptions) -> impl Iterator<Item = &QuorumAddress> {
+        let members = self.members.iter().filter(|_| options.discover);
+        members.flat_map(|member| &member.addresses)
+    }
+
     /// The quorum ports to try, in order, each once.
     pub(super) fn order(&self, options: &ObserverOptions) -> Vec<QuorumAddress> {
-        let members = self.members.iter().filter(|_| options.discover);
-        let known = members.flat_map(|member| &member.addresses);
+        let known = self.discovered(options);
         let all = options.observer_masters.iter().chain(&self.leader);
         let all = all.chain(&options.servers).chain(known);
         let mut order: Vec<QuorumAddress> = Vec::new();
@@ -137,17 +181,15 @@ impl AttemptWaits {
 }
 
 /// The server that an end names, if the end is the server's.
-pub(super) fn failed_server(stop: &Stop) -> Option<&QuorumAddress> {
-    match stop {
-        Stop::Ended(
-            ConversationEnd::Silent { leader, .. }
-            | ConversationEnd::Fault { leader, .. }
-            | ConversationEnd::Lost {
-                leader,
-                was_following: false,
-                ..
-            },
-        ) => Some(leader),
+pub(super) fn failed_server(end: &ConversationEnd) -> Option<&QuorumAddress> {
+    match end {
+        ConversationEnd::Silent { leader, .. }
+        | ConversationEnd::Fault { leader, .. }
+        | ConversationEnd::Lost {
+            leader,
+            was_following: false,
+            ..
+        } => Some(leader),
         _ => None,
     }
 }
@@ -205,8 +247,57 @@ mod tests {
         assert!(!servers.asks(&options));
         assert_eq!(hosts(&servers, &options), ["b"]);
         servers.found_none();
-        options.servers = vec![at("c")];
-        assert!(!servers.asks(&options), "named servers need no configuration");
+        options.discover = false;
+        assert!(!servers.asks(&options));
+    }
+
+    #[test]
+    fn the_configuration_is_asked_for_when_no_named_server_leads_and_not_before() {
+        let options = ObserverOptions::new(vec![at("a"), at("b")]);
+        let mut refused = ServerOrder::default();
+        assert!(!refused.asks(&options));
+        refused.found_none();
+        assert!(refused.asks(&options));
+        refused.configured(vec![member(1, "c")]);
+        assert_eq!(hosts(&refused, &options), ["a", "b", "c"]);
+        // A client port accepts a connection and ends it.
+        let mut accepted = ServerOrder::default();
+        accepted.failed(&at("a"));
+        assert!(!accepted.asks(&options));
+        accepted.failed(&at("b"));
+        assert!(accepted.asks(&options));
+        accepted.configured(vec![member(1, "c")]);
+        assert_eq!(hosts(&accepted, &options), ["c", "a", "b"]);
+        assert!(!accepted.asks(&options));
+    }
+
+    #[test]
+    fn a_port_that_is_probably_no_quorum_port_is_known_by_the_ensemble_or_its_number() {
+        let connect: Connect = "zk1:12181".parse().unwrap();
+        let port = |port| QuorumAddress { port, ..at("zk1") };
+        let mut servers = ServerOrder::default();
+        let mut options = ObserverOptions::new(Vec::new());
+        let has = |servers: &ServerOrder, number, words: &str| {
+            let options = ObserverOptions::new(Vec::new());
+            let found = servers.wrong_port(&port(number), &options, &connect).unwrap();
+            assert!(found.contains(words), "{found}");
+        };
+        has(&servers, 12181, "12181 is a client port of 'connect'");
+        has(&servers, 2181, "2181 is the usual client port");
+        has(&servers, 3888, "3888 is the usual port of elections");
+        for unknown in [2888, 13888] {
+            assert_eq!(servers.wrong_port(&port(unknown), &options, &connect), None);
+        }
+        servers.configured(vec![member(1, "a")]);
+        has(
+            &servers,
+            13888,
+            "/zookeeper/config has no quorum port 13888, but a:2888",
+        );
+        assert_eq!(servers.wrong_port(&port(2888), &options, &connect), None);
+        // The ensemble has other addresses for itself.
+        options.discover = false;
+        assert_eq!(servers.wrong_port(&port(13888), &options, &connect), None);
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::time::Duration;
 use bridge_core::source::{SourceError, SourceErrorKind};
 use tokio::time::timeout;
 
-use super::members::{Member, members};
+use super::attempts::ServerOrder;
+use super::driver::CONNECT_TIMEOUT;
+use super::members::{QuorumAddress, members};
+use super::options::ObserverOptions;
 use crate::config::ZookeeperConfig;
 use crate::connect::connect;
 use crate::error::words;
@@ -13,10 +16,29 @@ use crate::error::words;
 /// How long the answer may take once there is a session.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// The servers in the configuration of the ensemble.
-pub(super) async fn members_of(config: &ZookeeperConfig) -> Result<Vec<Member>, SourceError> {
-    let text = configuration_of(config).await?;
-    Ok(members(&text))
+/// The quorum ports to try, in order, each once. The ensemble is asked for its configuration if the order needs it. May
+/// be cancelled.
+///
+/// # Errors
+///
+/// If no server is known, why the ensemble names none.
+pub(super) async fn candidates(
+    order: &mut ServerOrder,
+    options: &ObserverOptions,
+    config: &ZookeeperConfig,
+) -> Result<Vec<QuorumAddress>, SourceError> {
+    if order.asks(options) {
+        let knows_any = order.knows_any(options);
+        // Servers that are known do not wait for client ports that are silent.
+        let bound = if knows_any { CONNECT_TIMEOUT } else { Duration::MAX };
+        match timeout(bound, configuration_of(config)).await {
+            Ok(Ok(text)) => order.configured(members(&text)),
+            Ok(Err(error)) if !knows_any => return Err(error),
+            Ok(Err(error)) => tracing::debug!(%error, "the servers that are known are tried again"),
+            Err(_) => tracing::debug!("no client port answers: the servers that are known are tried again"),
+        }
+    }
+    Ok(order.order(options))
 }
 
 /// The configuration of the ensemble, which names at least one server.

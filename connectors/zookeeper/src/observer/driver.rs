@@ -22,11 +22,11 @@ use futures::future::BoxFuture;
 use tokio::time::timeout;
 
 pub(super) use self::filling::RefusedTree;
-use super::attempts::{AttemptWaits, ServerOrder, failed_server};
+use super::attempts::{AttemptWaits, ServerOrder};
 use super::conversation::{
     Arrival, Conversation, ConversationEnd, ConversationHandle, ConversationOptions, StatedPosition,
 };
-use super::discover::members_of;
+use super::discover::candidates;
 use super::learner::{CommittedPayload, Synchronised};
 use super::members::QuorumAddress;
 use super::options::ObserverOptions;
@@ -42,7 +42,7 @@ use crate::source::{apart, pause};
 use crate::who::Who;
 
 /// How long a connection to one server may take: longer than a lost packet, and short enough to try them all.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Bytes of transactions in one input. The pipeline takes an input in one step.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -483,7 +483,7 @@ impl Driver {
             return;
         }
         let leader = self.leader.as_ref().filter(|_| self.up_to_date.is_none());
-        if let Some(server) = failed_server(stop).or(leader) {
+        if let Some(server) = stop.failed_server().or(leader) {
             self.servers.failed(server);
         }
         if let Stop::Ended(ConversationEnd::NoLeader(_) | ConversationEnd::Silent { .. }) = stop {
@@ -506,7 +506,11 @@ impl Driver {
 
     /// Reports the end of a connection.
     async fn ended(&mut self, stop: Stop, was_connected: bool, lasted: Duration) -> Option<Duration> {
-        let (input, event, wait) = stop.outcome(lasted)?;
+        let wrong_port = self.wrong_port(&stop);
+        let (input, mut event, wait) = stop.outcome(lasted)?;
+        if let (Some(SourceEvent::Trouble(error)), Some(cause)) = (&mut event, wrong_port) {
+            error.message = format!("{cause}. Otherwise: {}", error.message);
+        }
         if was_connected {
             self.report(SourceEvent::Input(input)).await?;
         }
@@ -525,27 +529,25 @@ impl Driver {
         )
     }
 
+    /// Why the server that ended the attempt is probably no quorum port.
+    fn wrong_port(&self, stop: &Stop) -> Option<String> {
+        let server = stop.failed_server().filter(|_| self.leader.is_none())?;
+        let ObserverSource { config, options, .. } = &self.source;
+        self.servers.wrong_port(server, options, &config.connect)
+    }
+
     async fn report(&mut self, event: SourceEvent) -> Option<()> {
         self.send(event).await.ok()
     }
 
     /// The quorum ports to try, in order, each once; `None` if the bridge stops.
     async fn candidates(&mut self) -> Option<Result<Vec<QuorumAddress>, SourceError>> {
-        if self.servers.asks(&self.source.options) {
-            let found = tokio::select! {
-                biased;
-                () = self.link.stop.cancelled() => return None,
-                found = members_of(&self.source.config) => found,
-            };
-            match found {
-                Ok(members) => self.servers.configured(members),
-                Err(error) if self.servers.knows_any(&self.source.options) => {
-                    tracing::warn!(%error, "the servers that were known before are tried again");
-                }
-                Err(error) => return Some(Err(error)),
-            }
+        let ObserverSource { config, options, .. } = &self.source;
+        tokio::select! {
+            biased;
+            () = self.link.stop.cancelled() => None,
+            found = candidates(&mut self.servers, options, config) => Some(found),
         }
-        Some(Ok(self.servers.order(&self.source.options)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finds out whether an ensemble would accept the observer of a source, for `doctor` and `check --connect`.
 //!
-//! Each quorum port gets at most one handshake, the one that the source itself begins with, until a leader has answered;
-//! then the connection is closed. A connection that says nothing would keep followers out of a leader with SASL. The
+//! The ports are those that the source tries, by the same rule ([`ServerOrder`]). Each gets at most one handshake, the one
+//! that the source itself begins with, until a leader has answered; then the connection is closed. A connection that says nothing would keep followers out of a leader with SASL. The
 //! handshake has an id of its own, so that a running bridge keeps its place.
 
 use std::path::Path;
@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bridge_core::amount::Span;
 use bridge_transactions::quorum::ObserverId;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::attempts::ServerOrder;
+use super::attempts::{ServerOrder, failed_server};
 use super::conversation::{Arrival, Conversation, ConversationEnd, ConversationOptions};
 use super::discover::configuration_of;
 use super::driver::ObserverSource;
@@ -92,13 +92,41 @@ pub async fn examine_quorum(
     if let Ok(text) = &found {
         order.configured(members(text));
     }
-    let candidates = order.order(options);
-    let leader = match (candidates.is_empty(), found) {
-        (true, Err(error)) => Err(error.message),
-        _ => shake_hands(name, config, options, folder, candidates).await,
+    let mut candidates = order.order(options);
+    if let (true, Err(error)) = (candidates.is_empty(), found) {
+        let leader = Err(error.message);
+        return QuorumExamination { leader, ensemble };
+    }
+    let until = Instant::now() + WHOLE_BOUND;
+    let mut first = None;
+    let leader = loop {
+        let tried = shake_hands(name, config, options, folder, candidates.clone(), until).await;
+        let (refusal, server) = match tried {
+            Ok(leader) => break Ok(leader),
+            Err(refusal) => refusal,
+        };
+        let wrong_port = server
+            .as_ref()
+            .and_then(|server| order.wrong_port(server, options, &config.connect));
+        let refusal = match wrong_port {
+            Some(cause) => format!("{cause}. Otherwise: {refusal}"),
+            None => refusal,
+        };
+        let refusal = first.get_or_insert(refusal);
+        // The source tries the others next.
+        let at = candidates
+            .iter()
+            .position(|candidate| Some(candidate) == server.as_ref());
+        candidates.drain(..at.map_or(candidates.len(), |at| at + 1));
+        if candidates.is_empty() {
+            break Err(refusal.clone());
+        }
     };
     QuorumExamination { leader, ensemble }
 }
+
+/// Why no leader was found, and the server that ended the attempt before those after it were tried.
+type Refusal = (String, Option<QuorumAddress>);
 
 async fn shake_hands(
     name: &str,
@@ -106,7 +134,8 @@ async fn shake_hands(
     options: &ObserverOptions,
     folder: &Path,
     candidates: Vec<QuorumAddress>,
-) -> Result<(QuorumAddress, u32), String> {
+    until: Instant,
+) -> Result<(QuorumAddress, u32), Refusal> {
     let own = ObserverOptions {
         id: None,
         init_timeout: options.init_timeout.min(ANSWER_BOUND),
@@ -125,7 +154,7 @@ async fn shake_hands(
     let conversation = Conversation {
         options: ConversationOptions {
             id,
-            transport: source.transport()?,
+            transport: source.transport().map_err(|message| (message, None))?,
             sync_timeout: own.sync_timeout.0,
             folder: folder.to_owned(),
             tree_bytes_max: 0,
@@ -137,15 +166,16 @@ async fn shake_hands(
         measures: bridge_core::source::FeedMeasures::default(),
     };
     let thread = tokio::task::spawn_blocking(move || conversation.run());
-    let answer = timeout(WHOLE_BOUND, first_arrival(&spool, options)).await;
+    let answer = timeout_at(until, first_arrival(&spool, options)).await;
     interrupt.set();
     // It ends within the bound of a connection.
     let _panic_is_an_end = thread.await;
     answer.unwrap_or_else(|_| {
-        Err(format!(
+        let message = format!(
             "no quorum port has answered within {} s; check that firewalls let the bridge reach them",
             WHOLE_BOUND.as_secs()
-        ))
+        );
+        Err((message, None))
     })
 }
 
@@ -153,11 +183,13 @@ async fn shake_hands(
 async fn first_arrival(
     spool: &Spool<Arrival>,
     options: &ObserverOptions,
-) -> Result<(QuorumAddress, u32), String> {
+) -> Result<(QuorumAddress, u32), Refusal> {
     loop {
-        match spool.next(1).await.map_err(|error| error.to_string())? {
+        match spool.next(1).await.map_err(|error| (error.to_string(), None))? {
             Batch::Other(Arrival::Led { leader, epoch }) => return Ok((leader, epoch)),
-            Batch::Other(Arrival::Ended(end)) => return Err(reason(&end, options)),
+            Batch::Other(Arrival::Ended(end)) => {
+                return Err((reason(&end, options), failed_server(&end).cloned()));
+            }
             Batch::Other(_) | Batch::Transactions(_) => {}
         }
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bridge_core::source::{Input, SourceError, SourceErrorKind, SourceEvent};
 
+use super::attempts::failed_server;
 use super::conversation::ConversationEnd;
 use super::driver::RefusedTree;
+use super::members::QuorumAddress;
 use super::refusal;
 use super::spool::SpoolError;
 use super::stage::StageError;
@@ -34,6 +36,14 @@ pub(super) enum Stop {
 }
 
 impl Stop {
+    /// The server that ended the attempt, if one did.
+    pub(super) fn failed_server(&self) -> Option<&QuorumAddress> {
+        match self {
+            Stop::Ended(end) => failed_server(end),
+            _ => None,
+        }
+    }
+
     /// The input that ends the connection, an event for the operator, and the wait before the next connection if it is
     /// not the growing one; `None`: the driver ends. `lasted` is the time that the connection was of use.
     pub(super) fn outcome(self, lasted: Duration) -> Option<(Input, Option<SourceEvent>, Option<Duration>)> {
