@@ -292,7 +292,7 @@ fn absence(subject: &str, rate: Option<f64>, kept: Option<u64>, logged: Option<i
         None => "the last 500, which a leader keeps by default, are".to_owned(),
     };
     let message = format!(
-        "at the present {rate:.1} transactions a second, {which} {}; a longer absence of the bridge is a gap",
+        "at the present {rate:.1} transactions a second, {which} {}; a longer absence of the bridge may be a gap",
         span(milliseconds(seconds))
     );
     if seconds >= ABSENCE_SHORT_S {

@@ -3,6 +3,7 @@
 use bridge_servers::{ZOOKEEPER_NEWEST, ZooKeeper, real_servers};
 
 use crate::judge::judge;
+use crate::observer::observer;
 use crate::stage::{Bridge, changes, last_zxid};
 
 /// The options of a source that reads the files of these servers.
@@ -73,5 +74,33 @@ async fn an_election_leaves_no_gap_in_what_is_read_from_logs() {
     bridge.delivers(last_zxid(&zookeeper)).await;
     bridge.kill().await;
     let account = judge(&["txnlog"], &bridge.records(), &zookeeper);
+    assert_eq!(account.gaps, 0, "{account}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_an_observer_and_back_leaves_no_gap() {
+    real_servers!("a change between the modes that read transactions");
+    let zookeeper = ZooKeeper::builder().quorum().start().await.unwrap();
+    changes(&zookeeper, 0).await;
+    let (files, port) = (txnlog(&zookeeper, &[0]), observer(&zookeeper));
+    let mut bridge = Bridge::of(&zookeeper, &files);
+    for (at, other) in [(1, Some((&files, &port))), (2, Some((&port, &files))), (3, None)] {
+        bridge.start();
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        changes(&zookeeper, at).await;
+        bridge.delivers(last_zxid(&zookeeper)).await;
+        bridge.stop().await;
+        if let Some((before, after)) = other {
+            bridge.configure(|text| text.replace(before.as_str(), after));
+        }
+    }
+    let records = bridge.records();
+    for mode in ["observer", "txnlog"] {
+        assert!(
+            records.iter().any(|record| record["source"]["mode"] == mode),
+            "{mode}"
+        );
+    }
+    let account = judge(&["observer", "txnlog"], &records, &zookeeper);
     assert_eq!(account.gaps, 0, "{account}");
 }
