@@ -35,6 +35,9 @@ pub struct ActivityArgs {
     /// Count only records of this path and below, or of a glob [default: all]
     #[arg(value_name = "PATH|GLOB")]
     under: Option<PathPattern>,
+    /// The same as PATH|GLOB; repeatable
+    #[arg(long, value_name = "PATH|GLOB")]
+    path: Vec<PathPattern>,
     /// Begin at this position [default: the oldest record]
     #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
     from: Option<Position>,
@@ -53,7 +56,7 @@ pub struct ActivityArgs {
 pub fn run(args: &ActivityArgs) -> Result<(), Failure> {
     let journal = args.flags.journal()?;
     let selection = Selection {
-        paths: args.under.iter().cloned().collect(),
+        paths: args.under.iter().chain(&args.path).cloned().collect(),
         ..Selection::default()
     };
     let now = wall_clock()();

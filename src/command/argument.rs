@@ -40,13 +40,15 @@ pub fn znode(text: &str) -> Result<ZnodePath, String> {
     ZnodePath::parse(trimmed).map_err(|error| error.to_string())
 }
 
-/// Reads a session: `0x` and its hex digits.
+/// Reads a session: its hex digits, with `0x` or without.
 pub fn session(text: &str) -> Result<SessionId, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
-    let number = u64::from_str_radix(digits, 16);
-    number
-        .map(SessionId)
-        .map_err(|error| format!("{error}\nhelp: give the hex number of a session, as in 0x0100002f037b0000"))
+    let number = u64::from_str_radix(digits, 16).map(SessionId);
+    number.map_err(|_| {
+        "it is not the id of a session, which has at most 16 hex digits\nhelp: give it as records and ZooKeeper's logs \
+         write it, as in 0x0100002f037b0000; a user or client has its sessions in 'txn' of records"
+            .to_owned()
+    })
 }
 
 /// Reads a number of lines for `-n`, which is at least 1.
@@ -84,6 +86,21 @@ mod tests {
         check("/", "/");
         for wrong in ["", "a", "/a//b"] {
             assert!(znode(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_session_has_hex_digits_and_other_words_are_refused_with_an_example() {
+        let id = SessionId(0x0100_002f_037b_0000);
+        for text in ["0x0100002f037b0000", "100002f037b0000"] {
+            assert_eq!(session(text), Ok(id));
+        }
+        for text in ["alice", "", "0x", "0x10000000000000000"] {
+            let refused = session(text).unwrap_err();
+            assert!(
+                refused.contains("at most 16 hex digits") && refused.contains("0x0100002f037b0000"),
+                "{refused}"
+            );
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct ChangesArgs {
     /// Print only records of this path and below, or of a glob [default: all]
     #[arg(value_name = "PATH|GLOB")]
     under: Option<PathPattern>,
+    /// The same as PATH|GLOB; repeatable
+    #[arg(long, value_name = "PATH|GLOB")]
+    path: Vec<PathPattern>,
     /// Begin at this position: a record's number, a zxid, a time, a date, or
     /// an age (15m) [default: the oldest record]
     #[arg(long, alias = "since", value_name = "SEQ|ZXID|TIME", value_parser = argument::position)]
@@ -82,7 +85,7 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
         journal = past_of(&journal)?;
     }
     let selection = bridge_query::Selection {
-        paths: args.under.iter().cloned().collect(),
+        paths: args.under.iter().chain(&args.path).cloned().collect(),
         within: args.glob.clone(),
         ops: args.op.clone(),
         session: args.session,

@@ -95,12 +95,20 @@ async fn each_command_prints_the_document_that_the_api_serves() {
             format!("{main}/changes?under=/same&op=create&text=10.0&limit=200"),
         ),
         (
+            &["changes", "--path", "/same", "--op", "create", "--text", "10.0"],
+            format!("{main}/changes?under=/same&op=create&text=10.0&limit=200"),
+        ),
+        (
             &["changes", "--newest"],
             format!("{main}/changes?order=newest&limit=200"),
         ),
         (
             &["activity", "--buckets", "4"],
             format!("{main}/activity?buckets=4"),
+        ),
+        (
+            &["activity", "--path", "/same", "--buckets", "4"],
+            format!("{main}/activity?under=/same&buckets=4"),
         ),
         (&["gaps"], format!("{main}/gaps?limit=200")),
     ] {

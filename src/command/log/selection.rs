@@ -33,10 +33,7 @@ pub fn moment(text: &str) -> Result<Moment, String> {
 
 /// Reads the id of a session as ZooKeeper writes it, with or without `0x`.
 pub fn session(text: &str) -> Result<i64, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    let id = u64::from_str_radix(digits, 16);
-    id.map(u64::cast_signed)
-        .map_err(|error| format!("{error}; a session is a hexadecimal number such as 0x1000a2f0001"))
+    argument::session(text).map(|id| id.0.cast_signed())
 }
 
 /// The rows of snapshots beside those of logs.
