@@ -40,6 +40,7 @@ pub fn brief(events: &[Value], subject: &str) -> Vec<String> {
         let who = event["instance"]
             .as_str()
             .or(event["leader"].as_str())
+            .or(event["holder"].as_str())
             .unwrap_or("-");
         format!("{} {who}", event["type"].as_str().unwrap())
     };
@@ -217,29 +218,29 @@ def both_queue(recipe):
     while len(recipe.contenders()) < 2:
         time.sleep(0.02)
 
+# A watch sees no holder that comes and goes between two looks: each one stays until it was seen.
+def seen(step):
+    while not first.exists(root + "/seen/" + step):
+        time.sleep(0.02)
+
 locks = first.Lock(root + "/lock", "node-1"), second.Lock(root + "/lock", "node-2")
 locks[0].acquire()
 waiting = threading.Thread(target=locks[1].acquire)
 waiting.start()
 both_queue(locks[0])
+seen("lock-1")
 locks[0].release()
 waiting.join()
+seen("lock-2")
 locks[1].release()
 
 elections = first.Election(root + "/leader", "node-1"), second.Election(root + "/leader", "node-2")
-leads, is_over = threading.Event(), threading.Event()
-
-def lead():
-    leads.set()
-    is_over.wait()
-
-leading = threading.Thread(target=elections[0].run, args=(lead,))
+leading = threading.Thread(target=elections[0].run, args=(seen, "leader-1"))
 leading.start()
-leads.wait()
-following = threading.Thread(target=elections[1].run, args=(lambda: None,))
+while not elections[0].contenders():
+    time.sleep(0.02)
+following = threading.Thread(target=elections[1].run, args=(seen, "leader-2"))
 following.start()
-both_queue(elections[0])
-is_over.set()
 leading.join()
 following.join()
 first.stop()
@@ -259,24 +260,30 @@ async fn locks_and_leaders_of_kazoo_follow_each_other_as_kazoo_lets_them() {
     let mut bridge = Bridge::configured(&configuration(&place, root, &sections));
     bridge.start_ready().await;
     let input = format!("{} {root}", place.direct);
-    Python::KAZOO.run(KAZOO, input.as_bytes()).await.unwrap();
-    let election = format!("{root}/leader");
-    let all = ["leader.elected node-1", "leader.changed node-2", "leader.lost -"];
-    expect(&bridge, &election, &all).await;
-    let lock = format!("{root}/lock");
-    let events = lines(&bridge, FILE);
-    let of_lock = events.iter().filter(|event| event["service"] == lock.as_str());
-    let words = of_lock.map(|event| {
-        let text = |key: &str| event[key].as_str().unwrap().to_owned();
-        format!("{} {}", text("type"), text("holder"))
-    });
-    let expected = [
+    let (lock, election) = (format!("{root}/lock"), format!("{root}/leader"));
+    let locks = [
         "lock.acquired node-1",
         "lock.released node-1",
         "lock.acquired node-2",
         "lock.released node-2",
     ];
-    assert_eq!(words.collect::<Vec<_>>(), expected);
+    let leaders = ["leader.elected node-1", "leader.changed node-2", "leader.lost -"];
+    let acting = async { Python::KAZOO.run(KAZOO, input.as_bytes()).await.unwrap() };
+    let looking = async {
+        writer.create(&format!("{root}/seen"), "").await;
+        for (subject, events, step) in [
+            (&lock, &locks[..1], "lock-1"),
+            (&lock, &locks[..3], "lock-2"),
+            (&election, &leaders[..1], "leader-1"),
+            (&election, &leaders[..2], "leader-2"),
+        ] {
+            expect(&bridge, subject, events).await;
+            writer.create(&format!("{root}/seen/{step}"), "").await;
+        }
+    };
+    tokio::join!(acting, looking);
+    expect(&bridge, &lock, &locks).await;
+    expect(&bridge, &election, &leaders).await;
     bridge.terminate().await;
 }
 
