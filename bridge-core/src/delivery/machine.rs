@@ -350,10 +350,10 @@ impl Machine {
     }
 
     fn opened(&mut self, left: Option<FetchedBatch>, now: Duration) -> Option<StepProgress> {
-        let is_proof = left.is_none() && self.run.next_delivery().is_none();
         let progress = self.go_on(left, now);
-        if is_proof || matches!(self.state, MachineState::Idle | MachineState::FetchingSnapshot) {
-            self.recovered();
+        // A parked record that is due may be what failed; its attempt shows whether the sink takes it now.
+        if self.parked.due().is_none_or(|due| due > now) {
+            self.recovered_at_rest();
         }
         progress
     }
@@ -413,6 +413,7 @@ impl Machine {
         let lost = self.release_lost(seqs, &records);
         if records.is_empty() {
             let more = self.go_on(left, now);
+            self.recovered_at_rest();
             return StepProgress::joined(lost, more);
         }
         self.state = MachineState::Delivering {
@@ -434,6 +435,7 @@ impl Machine {
             Ok(()) => CheckedOutcome::all(records.len()),
             Err(error) => CheckedOutcome::checked(error, records),
         };
+        let has_failed = outcome.error.is_some();
         let outcome = self.judged(outcome, &attempt, left.as_ref());
         let (progress, halt) = match attempt.through {
             Some(_) => {
@@ -445,7 +447,8 @@ impl Machine {
                 self.account_again(&attempt, &outcome, now)
             }
         };
-        if progress.as_ref().is_some_and(|progress| progress.delivered > 0) {
+        let took_one = progress.as_ref().is_some_and(|progress| progress.delivered > 0);
+        if took_one {
             self.probe.took();
         }
         let left = left.map(|batch| batch.after(self.handled));
@@ -459,9 +462,16 @@ impl Machine {
         }
         match outcome.error {
             None => {
-                self.recovered();
+                // A failed attempt of parked records proves nothing about the fresh ones that wait for the sink.
+                let is_proof = took_one || !has_failed || attempt.through.is_some();
+                if is_proof {
+                    self.recovered();
+                }
                 // The held records at the front of the rest move the cursor in the same step.
                 let more = self.go_on(left, now);
+                if !is_proof {
+                    self.recovered_at_rest();
+                }
                 StepProgress::joined(progress, more)
             }
             Some(error) => {

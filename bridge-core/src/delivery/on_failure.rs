@@ -145,6 +145,13 @@ impl Machine {
         self.failure = None;
     }
 
+    /// The sink is open, and nothing waits for it.
+    pub(super) fn recovered_at_rest(&mut self) {
+        if matches!(self.state, MachineState::Idle | MachineState::FetchingSnapshot) {
+            self.recovered();
+        }
+    }
+
     /// Clears the failure of a failed read, and no other: `open` clears the failure of a failed delivery.
     pub(super) fn journal_answered(&mut self) {
         if matches!(&self.failure, Some(failure) if failure.kind == SinkFailureKind::Journal) {

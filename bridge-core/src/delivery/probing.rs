@@ -6,9 +6,11 @@
 //!
 //! *Invariants.* Records are added in the order of `seq`, after those of the batch, and never while a run for the sink
 //! is under way, whose records are older. The size of one retry has a bound. At most one batch is parked without a
-//! proof that the destination takes other records, until it takes one.
+//! proof that the destination takes other records, until it takes one. Records that are parked already stay so: a
+//! failure of unknown extent is one of their paths, whose waits grow.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Attempt;
@@ -140,8 +142,8 @@ impl Machine {
         self.probe.extent == Extent::Unknown
     }
 
-    /// Treats a failure of unknown extent as one of its paths if nothing else can be tried: for parked records after
-    /// the destination took others, or for a batch that is full and has few paths.
+    /// Treats a failure of unknown extent as one of its paths if nothing else can be tried: for parked records, or for
+    /// a batch that is full and has few paths, after the destination took others.
     pub(super) fn judged(
         &mut self,
         outcome: CheckedOutcome,
@@ -153,21 +155,15 @@ impl Machine {
         let Some(error) = &outcome.error else {
             return outcome;
         };
-        if outcome.extent != Extent::Unknown || !self.probe.has_credit || failed.is_empty() {
+        if outcome.extent != Extent::Unknown || failed.is_empty() {
             return outcome;
         }
-        let paths: HashSet<&Option<ZnodePath>> = failed.iter().map(|record| &record.path).collect();
-        let is_of_paths = !paths.contains(&None) && paths.len() <= SUSPECT_PATHS_MAX;
-        let is_at_its_end = match attempt.through {
-            None => true,
-            Some(_) => left.is_some_and(|left| {
-                left.records.len() >= RETRY_RECORDS_MAX || left.bytes() >= RETRY_BYTES_MAX
-            }),
-        };
-        if !is_of_paths || !is_at_its_end {
-            return outcome;
+        if attempt.through.is_some() {
+            if !self.may_park(failed, left) {
+                return outcome;
+            }
+            self.probe.has_credit = false;
         }
-        self.probe.has_credit = false;
         let message = with_causes(error);
         let deferred = failed.iter().map(|record| Deferred {
             seq: record.seq,
@@ -178,6 +174,15 @@ impl Machine {
         });
         let deferred = deferred.collect();
         outcome.with_the_rest_deferred(deferred, records.len())
+    }
+
+    /// Whether fresh records may be parked without a proof.
+    fn may_park(&self, failed: &[Arc<Record>], left: Option<&FetchedBatch>) -> bool {
+        let paths: HashSet<&Option<ZnodePath>> = failed.iter().map(|record| &record.path).collect();
+        let is_of_paths = !paths.contains(&None) && paths.len() <= SUSPECT_PATHS_MAX;
+        let is_full = left
+            .is_some_and(|left| left.records.len() >= RETRY_RECORDS_MAX || left.bytes() >= RETRY_BYTES_MAX);
+        self.probe.has_credit && is_of_paths && is_full
     }
 }
 

@@ -56,6 +56,8 @@ struct Plan {
     failing: BTreeSet<ZnodePath>,
     /// How many calls failed with nothing that shows how far the failure reaches.
     alone: u32,
+    /// The failure of such a call; [`SinkErrorKind::Missing`] if no test says otherwise.
+    of_alone: Option<(SinkErrorKind, Extent)>,
     /// Records that the engine does not deliver again.
     forgotten: BTreeSet<Seq>,
 }
@@ -97,6 +99,14 @@ impl FaultScript {
     /// record, a call without a record of another path cannot show whether the destination failed.
     pub fn fail_paths(&self, paths: impl IntoIterator<Item = ZnodePath>) {
         self.with(|plan| plan.failing.extend(paths));
+    }
+
+    /// A call that has nothing but records of paths that fail, fails so. Without it with a kind that is retried slowly, and
+    /// [`Extent::Unknown`].
+    #[must_use]
+    pub fn fails_alone_with(self, kind: SinkErrorKind, extent: Extent) -> FaultScript {
+        self.with(|plan| plan.of_alone = Some((kind, extent)));
+        self
     }
 
     /// How many calls had nothing but records of paths that fail.
@@ -236,12 +246,13 @@ impl FaultySink {
     async fn write_some(&mut self, batch: &Delivery, count: usize) -> Result<DeliverError, DeliverError> {
         let (kept, refused) = self.script.with(|plan| plan.sort(&batch.records[..count]));
         if kept.is_empty() {
-            return match self.script.with(|plan| plan.are_failing(&refused)) {
-                true => Err(DeliverError {
-                    extent: Extent::Unknown,
-                    ..failed(0, SinkErrorKind::Missing)
+            let of_alone = self.script.with(|plan| plan.failure_of_alone(&refused));
+            return match of_alone {
+                Some((kind, extent)) => Err(DeliverError {
+                    extent,
+                    ..failed(0, kind)
                 }),
-                false => Ok(refused),
+                None => Ok(refused),
             };
         }
         let inner = Delivery { records: kept };
@@ -260,12 +271,12 @@ impl FaultySink {
 }
 
 impl Plan {
-    /// Whether nothing but paths that fail was refused.
-    fn are_failing(&mut self, refused: &DeliverError) -> bool {
+    /// The failure of the call if nothing but paths that fail was refused.
+    fn failure_of_alone(&mut self, refused: &DeliverError) -> Option<(SinkErrorKind, Extent)> {
         let are_failing =
             refused.rejected.is_empty() && !refused.deferred.is_empty() && !self.failing.is_empty();
         self.alone += u32::from(are_failing);
-        are_failing
+        are_failing.then(|| self.of_alone.unwrap_or((SinkErrorKind::Missing, Extent::Unknown)))
     }
 
     /// Splits the records into those to write and those to refuse.

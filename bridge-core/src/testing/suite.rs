@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::kept::{assert_kept_contract, assert_present_state};
 use super::{Fault, FaultScript, MemoryJournal, a_record, limit_records, some_records};
-use crate::amount::Span;
+use crate::amount::{Patience, Span};
 use crate::delivery::{
     CompiledFilter, Filter, Phase, Refusals, RejectPolicy, Retry, Setup, SinkStatus, Worker,
 };
@@ -27,7 +27,7 @@ use crate::journal::{ReadLimit, SinkProgress};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
-use crate::sink::{Delivery, Sink, SinkErrorKind};
+use crate::sink::{Delivery, Extent, Sink, SinkErrorKind};
 
 /// A destination under test.
 pub trait Rig: Send {
@@ -117,6 +117,7 @@ pub async fn every_promise<R: Rig>(rig: &mut R) {
     rejected_records_let_the_others_pass(rig).await;
     deferred_records_hold_only_their_path(rig).await;
     other_paths_go_on_while_some_fail(rig).await;
+    a_path_that_fails_beside_a_taken_one_waits_longer_and_is_given_up(rig).await;
     a_destination_that_fails_for_long_gets_everything_when_it_is_back(rig).await;
     answers_that_cannot_be_parsed_lose_nothing(rig).await;
     the_same_sink_goes_on_after_it_is_opened_again(rig).await;
@@ -338,6 +339,61 @@ fn append_some(journal: &MemoryJournal, bad: &[ZnodePath], load: Load, at: usize
     let tail = journal.durable().borrow().0;
     let record = |(path, seq): (&String, u64)| a_record().seq(seq).path(path).arc();
     journal.append(paths.iter().zip(tail + 1..).map(record).collect());
+}
+
+/// A path that fails while nothing else comes, after another one was taken, is tried after waits that grow, whatever the
+/// sink knows about the extent of the failure. Its record becomes a dead letter when its patience ends; the sink stays.
+///
+/// # Panics
+///
+/// If the sink breaks the rule.
+pub async fn a_path_that_fails_beside_a_taken_one_waits_longer_and_is_given_up<R: Rig>(rig: &mut R) {
+    for place in [Where::InFront, Where::AtTheDestination] {
+        rig.fresh().await;
+        let bad = ZnodePath::parse("/bad").expect("it is a path");
+        let script = FaultScript::new().fails_alone_with(SinkErrorKind::Unavailable, Extent::Unknown);
+        let journal = MemoryJournal::with(vec![
+            a_record().seq(1).path("/bad").arc(),
+            a_record().seq(2).path("/good").arc(),
+        ]);
+        let sink: Box<dyn Sink> = match place {
+            Where::InFront => {
+                script.fail_paths([bad]);
+                Box::new(script.in_front_of(a_sink(rig, &journal)))
+            }
+            Where::AtTheDestination if !rig.refuse(&[bad]) => return,
+            Where::AtTheDestination => a_sink(rig, &journal),
+        };
+        let retry = Retry {
+            first: Span(Duration::from_millis(10)),
+            max: Span(Duration::from_secs(1)),
+            give_up_after: Patience::After(Span(Duration::from_millis(500))),
+        };
+        let (worker, mut status, stop, stored) = a_worker_with(&journal, sink, retry);
+        let shown = status.clone();
+        let until_over = async {
+            let is_over = |status: &SinkStatus| {
+                let is_given_up = status.rejected == 1 && status.cursor == Seq(2);
+                is_given_up || status.state == Phase::Halted
+            };
+            drop(status.wait_for(is_over).await);
+            stop.cancel();
+        };
+        let all = async { tokio::join!(worker.run(), journal.store(stored), until_over) };
+        let ended = tokio::time::timeout(BOUND, all).await;
+        let calls = script.failed_alone();
+        assert!(
+            ended.is_ok(),
+            "{place:?}: the path is never given up, after {calls} calls: {:?}",
+            shown.borrow().clone()
+        );
+        let letters: Vec<u64> = journal.rejected(SINK).iter().map(|one| one.seq.0).collect();
+        assert_eq!(letters, [1], "{place:?}: {:?}", shown.borrow().clone());
+        // Waits that do not grow are a hundred.
+        assert!(calls < 30, "{place:?}: {calls} calls");
+        assert_arrived(rig, &journal, &journal.records()[1..]).await;
+        rig.refuse(&[]);
+    }
 }
 
 /// A destination that refuses every call for long, while records arrive, gets all of them when it takes them again. No
@@ -585,6 +641,15 @@ type AWorker = (
 
 /// A worker that continues at the stored cursor.
 fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
+    let retry = Retry {
+        first: Span(Duration::from_millis(1)),
+        max: Span(Duration::from_millis(20)),
+        ..Retry::default()
+    };
+    a_worker_with(journal, sink, retry)
+}
+
+fn a_worker_with(journal: &MemoryJournal, sink: Box<dyn Sink>, retry: Retry) -> AWorker {
     let (progress, stored) = mpsc::channel(4);
     let (_nobody, orders) = mpsc::channel(1);
     let stop = CancellationToken::new();
@@ -601,11 +666,7 @@ fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
         orders,
         merge: None,
         filter: CompiledFilter::new(&Filter::default()).expect("the default filter passes everything"),
-        retry: Retry {
-            first: Span(Duration::from_millis(1)),
-            max: Span(Duration::from_millis(20)),
-            ..Retry::default()
-        },
+        retry,
         rejects: RejectPolicy::default(),
         limit: ReadLimit {
             records: 25,

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::path::ZnodePath;
 use crate::record::Record;
-use crate::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
+use crate::sink::{Deferred, DeliverError, Delivery, Extent, Sink, SinkError, SinkErrorKind};
 use crate::subtree::{SubtreeLimit, SubtreeReader, SubtreeZnode};
 
 /// How a sink breaks its contract.
@@ -33,13 +33,19 @@ enum Wrong {
     TrimsNames,
     /// It takes any answer for a success, also one that it cannot parse.
     TakesAnyAnswer,
+    /// It says that the whole destination fails where it cannot know that.
+    BlamesTheDestination,
 }
 
 type Destination = Arc<Mutex<Vec<Arc<Record>>>>;
 
+/// The paths whose records are refused.
+type Refused = Arc<Mutex<Vec<ZnodePath>>>;
+
 struct WrongSink {
     wrong: Wrong,
     destination: Destination,
+    refused: Refused,
     /// The destination takes nothing, and its answers cannot be parsed.
     is_garbled: Arc<AtomicBool>,
     held: Vec<Arc<Record>>,
@@ -50,7 +56,7 @@ impl WrongSink {
         let mut destination = self.destination.lock().unwrap();
         let mut records = records.to_vec();
         match self.wrong {
-            Wrong::Nothing | Wrong::TakesAnyAnswer => {}
+            Wrong::Nothing | Wrong::TakesAnyAnswer | Wrong::BlamesTheDestination => {}
             Wrong::ReportsEarly => std::mem::swap(&mut records, &mut self.held),
             Wrong::Reorders => records.reverse(),
             Wrong::Changes => {
@@ -78,16 +84,41 @@ impl Sink for WrongSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
         let is_garbled = self.is_garbled.load(Ordering::Relaxed);
+        let refused = self.refused.lock().unwrap().clone();
+        let is_refused =
+            |record: &Arc<Record>| record.path.as_ref().is_some_and(|path| refused.contains(path));
+        let (held, taken): (Vec<_>, Vec<_>) = batch.records.iter().cloned().partition(is_refused);
         if !is_garbled {
-            self.write(&batch.records);
+            self.write(&taken);
         }
         let is_error = is_garbled && self.wrong != Wrong::TakesAnyAnswer;
+        let extent = match self.wrong {
+            Wrong::BlamesTheDestination => Extent::Destination,
+            _ => Extent::Unknown,
+        };
         async move {
             let error = || SinkError::new(SinkErrorKind::Unavailable, "this is no answer");
-            match is_error {
-                true => Err(DeliverError::after(0, error())),
-                false => Ok(()),
+            if is_error {
+                return Err(DeliverError::after(0, error()));
             }
+            if held.is_empty() {
+                return Ok(());
+            }
+            if taken.is_empty() {
+                return Err(DeliverError {
+                    extent,
+                    ..DeliverError::after(0, error())
+                });
+            }
+            let deferred = held.iter().map(|record| Deferred {
+                seq: record.seq,
+                error: error(),
+            });
+            Err(DeliverError {
+                done: batch.records.len(),
+                deferred: deferred.collect(),
+                ..DeliverError::default()
+            })
         }
         .boxed()
     }
@@ -97,7 +128,7 @@ impl Sink for WrongSink {
     }
 }
 
-struct WrongRig(Wrong, Destination, Arc<AtomicBool>);
+struct WrongRig(Wrong, Destination, Arc<AtomicBool>, Refused);
 
 impl Rig for WrongRig {
     async fn fresh(&mut self) {
@@ -108,6 +139,7 @@ impl Rig for WrongRig {
         Box::new(WrongSink {
             wrong: self.0,
             destination: Arc::clone(&self.1),
+            refused: Arc::clone(&self.3),
             is_garbled: Arc::clone(&self.2),
             held: Vec::new(),
         })
@@ -116,6 +148,11 @@ impl Rig for WrongRig {
     async fn arrived(&mut self) -> Vec<Arrived> {
         let records = self.1.lock().unwrap().clone();
         records.iter().map(|record| Arrived::of(record)).collect()
+    }
+
+    fn refuse(&mut self, paths: &[ZnodePath]) -> bool {
+        *self.3.lock().unwrap() = paths.to_vec();
+        true
     }
 
     async fn garble(&mut self, seed: Option<u64>) -> bool {
@@ -135,9 +172,10 @@ async fn the_suite_catches_every_sink_that_breaks_the_contract() {
         (Wrong::CutsLargeBatches, false),
         (Wrong::TrimsNames, false),
         (Wrong::TakesAnyAnswer, false),
+        (Wrong::BlamesTheDestination, false),
     ];
     for (wrong, passes) in rows {
-        let mut rig = WrongRig(wrong, Destination::default(), Arc::default());
+        let mut rig = WrongRig(wrong, Destination::default(), Arc::default(), Arc::default());
         let outcome = AssertUnwindSafe(every_promise(&mut rig)).catch_unwind().await;
         assert_eq!(outcome.is_ok(), passes, "{wrong:?}");
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
+use crate::amount::Patience;
 use crate::path::ZnodePath;
 use crate::record::Record;
-use crate::sink::SinkErrorKind;
+use crate::sink::{Extent, SinkErrorKind};
 use crate::testing::{Fault, a_record};
 
 fn path(text: &str) -> ZnodePath {
@@ -245,4 +246,109 @@ async fn merged_records_that_fail_are_extended_by_the_next_window() {
     .await;
     bench.stop().await;
     assert_eq!(journal.parked("one"), [0_u64; 0]);
+}
+
+/// Starts a sink that took one path of two and parked the other, which fails on, whatever the sink then knows.
+async fn beside_a_taken_path(
+    bench: &mut Bench,
+    (destination, script): (&MemoryDestination, &FaultScript),
+    given: Given,
+) -> watch::Receiver<SinkStatus> {
+    script.fail_paths([path("/bad")]);
+    let mut status = bench.start_scripted("one", destination, script, given);
+    until(&mut status, "parked", |status| {
+        status.cursor == Seq(2) && status.parked.records == 1
+    })
+    .await;
+    status
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_fails_beside_a_taken_one_is_tried_less_and_less_often_while_nothing_else_comes() {
+    for extent in [Extent::Unknown, Extent::Destination] {
+        let journal = MemoryJournal::with(vec![record(1, "/bad"), record(2, "/good")]);
+        let destination = MemoryDestination::default();
+        let script = FaultScript::new().fails_alone_with(SinkErrorKind::Unavailable, extent);
+        let mut bench = Bench::at(&journal);
+        let mut status = beside_a_taken_path(&mut bench, (&destination, &script), by_default()).await;
+
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        // Some within the first seconds, then at 15 s on average.
+        let calls = script.failed_alone();
+        assert!(
+            (20..90).contains(&calls),
+            "{extent:?}: {calls} calls in ten minutes"
+        );
+        if extent == Extent::Unknown {
+            let shown = status.borrow_and_update().clone();
+            assert_eq!(
+                (shown.state, shown.error),
+                (Phase::Idle, None),
+                "the sink itself is well"
+            );
+        }
+        script.accept_all();
+        until(&mut status, "without parked records", |status| {
+            status.parked.records == 0 && status.error.is_none()
+        })
+        .await;
+        bench.stop().await;
+        assert_eq!(destination.seqs(), [2, 1], "{extent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_fails_beside_a_taken_one_is_given_up_after_its_patience() {
+    let journal = MemoryJournal::with(vec![record(1, "/bad"), record(2, "/good")]);
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new().fails_alone_with(SinkErrorKind::Unavailable, Extent::Unknown);
+    let given = Given {
+        retry: Retry {
+            first: Span::secs(1),
+            max: Span::secs(10),
+            give_up_after: Patience::After(Span::secs(6)),
+        },
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+    let began = Instant::now();
+    let mut status = beside_a_taken_path(&mut bench, (&destination, &script), given).await;
+
+    until(&mut status, "given up", |status| status.dead_letters == 1).await;
+    assert!(began.elapsed() < Duration::from_secs(17), "{:?}", began.elapsed());
+    bench.stop().await;
+    let letters = journal.rejected("one");
+    assert!(
+        letters[0].reason.starts_with("gave up after retry.give_up_after"),
+        "{letters:?}"
+    );
+    assert_eq!(letters[0].seq, Seq(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_record_that_fails_with_the_whole_destination_does_not_hurry_the_retries_of_fresh_ones() {
+    let journal = MemoryJournal::with(vec![record(1, "/bad"), record(2, "/good")]);
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new().fails_alone_with(SinkErrorKind::Unavailable, Extent::Unknown);
+    let mut bench = Bench::at(&journal);
+    let mut status = beside_a_taken_path(&mut bench, (&destination, &script), by_default()).await;
+
+    script.fail_paths([path("/good")]);
+    journal.append(vec![record(3, "/good")]);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    // Both at 15 s on average.
+    assert!(script.failed_alone() < 150, "{} calls", script.failed_alone());
+    let shown = status.borrow_and_update().clone();
+    assert_eq!(
+        (shown.cursor, shown.parked.records),
+        (Seq(2), 1),
+        "nothing else was parked"
+    );
+    assert!(
+        shown.error.is_some_and(|failure| failure.failures > 10),
+        "it is shown"
+    );
+    script.accept_all();
+    until_idle_at(&mut status, 3).await;
+    bench.stop().await;
 }
