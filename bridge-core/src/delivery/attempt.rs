@@ -206,7 +206,10 @@ impl Machine {
         if let Some(first) = first {
             self.parked.insert(path.clone(), *first);
             match self.parked.failed(path, &deferred.error, now, &mut self.random) {
-                AfterFailure::Wait(change) => changes.push(change),
+                AfterFailure::Wait(change) => {
+                    self.failed_paths.push(deferred.error.kind);
+                    changes.push(change);
+                }
                 AfterFailure::GiveUp(reason) => {
                     self.parked.remove(path, *first);
                     return self.reject(parts, record, (&reason, 1));
@@ -279,6 +282,7 @@ impl Machine {
                         .failed(&record.path, &deferred.error, now, &mut self.random)
                     {
                         AfterFailure::Wait(change) => {
+                            self.failed_paths.push(deferred.error.kind);
                             progress.changes.push(change);
                             continue;
                         }

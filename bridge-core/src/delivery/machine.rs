@@ -106,6 +106,8 @@ pub struct Machine {
     pub(super) switch: Option<Switch>,
     pub(super) run: SnapshotCursor,
     pub(super) probe: Probe,
+    /// Attempts that failed for a path and are made again, by kind, since the last look.
+    pub(super) failed_paths: Vec<SinkErrorKind>,
     /// Records that orders to replay have queued.
     pub(super) replayed: u64,
     /// Records that such orders named and for which the retry queue had no room.
@@ -131,6 +133,7 @@ impl Machine {
             failure: None,
             switch: None,
             probe: Probe::default(),
+            failed_paths: Vec::new(),
             replayed: 0,
             not_replayed: 0,
         };

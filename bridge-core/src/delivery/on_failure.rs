@@ -139,6 +139,10 @@ impl Machine {
         });
     }
 
+    pub(super) fn take_failed_paths(&mut self) -> Vec<SinkErrorKind> {
+        std::mem::take(&mut self.failed_paths)
+    }
+
     pub(super) fn recovered(&mut self) {
         self.backoff.succeeded();
         self.probe.recovered();

@@ -53,7 +53,8 @@ pub struct SinkStatus {
     pub parked: ParkedStatus,
     /// The present state as it is sent again; null when that is not under way.
     pub run: Option<RunStatus>,
-    /// Attempts that failed and were or will be made again, since this process started.
+    /// Attempts that failed and were or will be made again, since this process started: those of the whole sink, and for
+    /// each path that waits in the retry queue those of its first record.
     pub retries: u64,
     /// The present failure; null if there is none.
     pub error: Option<SinkFailure>,
@@ -242,11 +243,11 @@ impl Meters {
         self.deferred.increment(deferred);
     }
 
-    pub fn retried(&self, failure: &SinkFailure) {
+    pub fn retried(&self, kind: SinkFailureKind) {
         let labels = [
             ("sink", metrics::SharedString::from(Arc::clone(&self.sink))),
             ("source", metrics::SharedString::from(Arc::clone(&self.source))),
-            ("kind", metrics::SharedString::const_str(failure.kind.as_str())),
+            ("kind", metrics::SharedString::const_str(kind.as_str())),
         ];
         counter!(names::SINK_RETRIES, &labels).increment(1);
     }

@@ -442,13 +442,17 @@ impl WorkerState {
         let before = self.machine.failure().cloned();
         let parked_before = self.machine.parked().0;
         let progress = step(&mut self.machine);
+        for kind in self.machine.take_failed_paths() {
+            self.status.retries += 1;
+            self.meters.retried(SinkFailureKind::Sink(kind));
+        }
         let phase = self.machine.phase();
         let after = self.machine.failure();
         if let (Phase::BackingOff, Some(failure)) = (phase, after)
             && failure.kind != SinkFailureKind::ParkedFull
         {
             self.status.retries += 1;
-            self.meters.retried(failure);
+            self.meters.retried(failure.kind);
         }
         if parked_before > 0 {
             let rejected = progress.as_ref().map_or(0, |progress| set_aside(progress).0);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::amount::Patience;
+use crate::path::ZnodePath;
 use crate::record::Record;
-use crate::sink::SinkErrorKind;
+use crate::sink::{Extent, SinkErrorKind};
 use crate::testing::{Fault, a_record};
 
 /// Seq 1 to `count` over `/a`, `/b`, `/c` in turn.
@@ -292,4 +293,22 @@ async fn an_operator_lets_a_halted_sink_go_on_where_it_stood() {
     until_idle_at(&mut status, 40).await;
     bench.stop().await;
     assert_eq!(destination.seqs(), (1..=40).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_failed_attempt_of_a_parked_path_is_counted_whoever_found_that_it_is_of_the_path() {
+    let unsure = FaultScript::new().fails_alone_with(SinkErrorKind::Unavailable, Extent::Unknown);
+    unsure.fail_paths([ZnodePath::parse("/a").unwrap()]);
+    for script in [FaultScript::new().defers([1], u32::MAX), unsure] {
+        let journal = MemoryJournal::with(three_paths(3));
+        let destination = MemoryDestination::default();
+        let mut bench = Bench::at(&journal);
+        let mut status = bench.start_scripted("one", &destination, &script, Given::default());
+        let failed = until(&mut status, "tried again", |status| {
+            status.parked.next.first().is_some_and(|next| next.attempts == 8)
+        })
+        .await;
+        bench.crash();
+        assert_eq!((failed.retries, failed.error), (8, None));
+    }
 }
