@@ -68,6 +68,13 @@ pub trait Sink: Send {
         drop(image);
     }
 
+    /// Whether this record can end a failure of the kind [`SinkErrorKind::Content`]: it changes what the destination would be
+    /// sent. The next attempt then does not wait for `retry`.
+    fn may_correct(&self, record: &Record) -> bool {
+        let _ = record;
+        false
+    }
+
     /// How long a record may wait for further ones before a batch that is not full is delivered. Called once, before
     /// the first record is read. Return zero if the client library already batches: the next batch is delivered only
     /// when this one is durable, so waiting twice only adds latency.

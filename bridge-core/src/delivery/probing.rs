@@ -23,14 +23,16 @@ use crate::path::ZnodePath;
 use crate::record::Record;
 use crate::sink::{Deferred, Extent, SinkError, SinkErrorKind};
 
-/// The most records in one retry if the extent of the failure is unknown: two batches of ordinary size.
+/// The most records in one retry if the extent of the failure is unknown, or further records may correct the content: two
+/// batches of ordinary size.
 pub const RETRY_RECORDS_MAX: usize = 2_000;
 
 /// The most bytes of znode data in such a retry. The batch that exceeds it is still added.
 pub const RETRY_BYTES_MAX: usize = 8 << 20;
 
-/// The wait before a failure of unknown extent is tried again, if there are records of another path. Long enough that a
-/// destination that fails as a whole gets one such retry a second at most.
+/// The wait before a failure of unknown extent is tried again, if there are records of another path, and one of the
+/// content, if there are records that may correct it. Long enough that a destination that fails as a whole gets one such
+/// retry a second at most.
 pub const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 /// More paths than this that all fail are taken for a failure of the destination.
@@ -43,6 +45,10 @@ pub(super) struct Probe {
     pub extent: Extent,
     /// The earliest time of the next retry if there is a record of another path.
     earliest: Option<Duration>,
+    /// The same if there is a record that may correct the content that failed.
+    earliest_corrected: Option<Duration>,
+    /// Whether the next batch that is added has such a record.
+    is_corrected: bool,
     /// Whether records may be parked without a proof: once after each success.
     has_credit: bool,
 }
@@ -52,6 +58,8 @@ impl Default for Probe {
         Probe {
             extent: Extent::Destination,
             earliest: None,
+            earliest_corrected: None,
+            is_corrected: false,
             has_credit: true,
         }
     }
@@ -66,12 +74,15 @@ impl Probe {
             && error.kind != SinkErrorKind::Authentication;
         self.extent = extent;
         self.earliest = may_hurry.then_some(now + PROBE_AFTER);
+        let is_of_content = error.kind == SinkErrorKind::Content;
+        self.earliest_corrected = is_of_content.then_some(now + PROBE_AFTER);
     }
 
     /// Notes the end of the failure.
     pub fn recovered(&mut self) {
         self.extent = Extent::Destination;
         self.earliest = None;
+        self.earliest_corrected = None;
     }
 
     /// The destination took a record.
@@ -96,18 +107,26 @@ impl Machine {
     }
 
     fn has_space(&self, left: Option<&FetchedBatch>, limit: ReadLimit) -> bool {
-        let most = match self.probe.extent {
-            Extent::Destination => limit.records.min(RETRY_RECORDS_MAX),
-            Extent::Unknown => RETRY_RECORDS_MAX,
+        let looks_further = self.is_probing() || self.probe.earliest_corrected.is_some();
+        let most = match looks_further {
+            true => RETRY_RECORDS_MAX,
+            false => limit.records.min(RETRY_RECORDS_MAX),
         };
         let records = left.map_or(0, |batch| batch.records.len());
         records < most.min(self.parked.room()) && left.map_or(0, FetchedBatch::bytes) < RETRY_BYTES_MAX
     }
 
+    /// Notes that the next batch of [`WorkerInput::More`] may correct the content that failed.
+    ///
+    /// [`WorkerInput::More`]: super::WorkerInput::More
+    pub(super) fn may_be_corrected(&mut self) {
+        self.probe.is_corrected = true;
+    }
+
     /// Adds the next batch to the records that wait for a retry, and makes that retry earlier if they can show the
-    /// extent of the failure. Returns the end of the wait.
+    /// extent of the failure, or may end one of the content. Returns the end of the wait.
     pub(super) fn extended(
-        &self,
+        &mut self,
         until: Duration,
         then: Then,
         more: FetchedBatch,
@@ -121,10 +140,11 @@ impl Machine {
             .collect();
         let shows_more = |record: &Record| !is_known.contains(&record.path) && !self.is_waiting(&record.path);
         let has_others = more.records.iter().any(|record| shows_more(record));
-        let until = match self.probe.earliest.filter(|_| has_others) {
-            Some(earliest) => until.min(earliest.max(now)),
-            None => until,
-        };
+        let is_corrected = std::mem::take(&mut self.probe.is_corrected);
+        let of_others = self.probe.earliest.filter(|_| has_others);
+        let of_correction = self.probe.earliest_corrected.filter(|_| is_corrected);
+        let hurried = of_others.into_iter().chain(of_correction);
+        let until = hurried.fold(until, |until, earliest| until.min(earliest.max(now)));
         let join = |left: Option<FetchedBatch>| match left {
             Some(left) => Some(left.joined(more)),
             None => Some(more),

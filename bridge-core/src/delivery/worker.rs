@@ -262,7 +262,15 @@ impl Worker {
                 WorkerEvent::Input(WorkerInput::SnapshotFetched(state.feed.restate(run).await))
             }
             Task::Deliver(delivery) => WorkerEvent::Input(deliver(sink.as_mut(), state, &delivery).await),
-            Task::Wait(delay) => state.wait(delay, stop, orders).await,
+            Task::Wait(delay) => {
+                let event = state.wait(delay, stop, orders).await;
+                if let WorkerEvent::Input(WorkerInput::More(batch)) = &event
+                    && batch.records.iter().any(|record| sink.may_correct(record))
+                {
+                    state.machine.may_be_corrected();
+                }
+                event
+            }
             Task::Rest => tokio::select! {
                 biased;
                 () = stop.cancelled() => WorkerEvent::Stop,

@@ -99,6 +99,10 @@ impl Sink for JsonOnly {
         self.sink.take_shrunk()
     }
 
+    fn may_correct(&self, record: &Record) -> bool {
+        self.sink.may_correct(record)
+    }
+
     fn take_answer(&mut self) -> Option<String> {
         self.sink.take_answer()
     }

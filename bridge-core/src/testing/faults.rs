@@ -178,6 +178,10 @@ impl Sink for FaultySink {
         self.play(fault.unwrap_or(Fault::None), batch).boxed()
     }
 
+    fn may_correct(&self, record: &Record) -> bool {
+        self.inner.may_correct(record)
+    }
+
     fn take_shrunk(&mut self) -> u64 {
         self.inner.take_shrunk()
     }

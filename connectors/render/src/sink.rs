@@ -250,6 +250,10 @@ impl Sink for RenderSink {
         .boxed()
     }
 
+    fn may_correct(&self, record: &Record) -> bool {
+        self.is_of_tree(record)
+    }
+
     fn linger(&self) -> Duration {
         self.config().debounce.0
     }

@@ -1,12 +1,17 @@
 //! Failing destinations and journals.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::*;
 use crate::amount::Patience;
 use crate::journal::{JournalError, JournalErrorKind};
-use crate::sink::SinkErrorKind;
-use crate::testing::{Fault, some_records};
+use crate::record::Record;
+use crate::sink::{DeliverError, Delivery, SinkError, SinkErrorKind};
+use crate::testing::{Fault, a_record, some_records};
 
 #[tokio::test(start_paused = true)]
 async fn an_unreachable_destination_is_tried_again_until_it_answers() {
@@ -252,4 +257,89 @@ async fn a_destination_that_fails_for_hours_gets_everything_soon_after_its_retur
     assert!(returned.elapsed() <= longest, "{:?}", returned.elapsed());
     assert_eq!((end.parked.records, end.rejected, end.dead_letters), (0, 0, 0));
     assert_eq!(destination.seqs(), (1..=400).collect::<Vec<_>>());
+}
+
+/// A destination for all records at once, which the one of `/tree/bad` spoils until one of `/tree/good` follows.
+#[derive(Clone, Default)]
+struct Spoiled {
+    attempts: Arc<AtomicU32>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Sink for Spoiled {
+    fn open(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Delivery) -> BoxFuture<'a, Result<(), DeliverError>> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        let last = batch
+            .records
+            .iter()
+            .rev()
+            .filter_map(|record| record.path.as_deref());
+        let is_spoiled = last.clone().find(|path| path.starts_with("/tree/")) == Some("/tree/bad");
+        async move {
+            if is_spoiled {
+                let error = SinkError::new(SinkErrorKind::Content, "a znode spoils it");
+                return Err(DeliverError::after(0, error));
+            }
+            self.taken
+                .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn may_correct(&self, record: &Record) -> bool {
+        record
+            .path
+            .as_deref()
+            .is_some_and(|path| path.starts_with("/tree/"))
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_may_correct_the_content_is_tried_within_a_second_and_others_hurry_nothing() {
+    let record = |seq, path| a_record().seq(seq).path(path).arc();
+    let journal = MemoryJournal::with(vec![record(1, "/tree/bad")]);
+    let sink = Spoiled::default();
+    let slow = Span::secs(3600);
+    let given = Given {
+        retry: Retry {
+            first: slow,
+            max: slow,
+            ..Retry::default()
+        },
+        ..Given::default()
+    };
+    let mut bench = Bench::at(&journal);
+    let mut status = bench.start("one", Box::new(sink.clone()), given);
+    until(&mut status, "failed", |status| status.retries == 1).await;
+
+    for seq in 2..=40 {
+        journal.append(vec![record(seq, "/other")]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        sink.attempts.load(Ordering::Relaxed),
+        1,
+        "nothing of the tree changed"
+    );
+    for seq in 41..=80 {
+        journal.append(vec![record(seq, "/tree/bad")]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let attempts = sink.attempts.load(Ordering::Relaxed);
+    assert!((4..=6).contains(&attempts), "{attempts} attempts in four seconds");
+    let began = tokio::time::Instant::now();
+    journal.append(vec![record(81, "/tree/good")]);
+    until_idle_at(&mut status, 81).await;
+    assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+    bench.stop().await;
+    assert_eq!(sink.taken.load(Ordering::Relaxed), 81);
 }

@@ -149,7 +149,9 @@ async fn a_tree_without_a_text_leaves_the_file_as_it_is_and_fails_until_it_has_o
     );
     assert!(sink.open().await.is_err(), "as the engine tries it again");
     assert_eq!(place.text(), "a=1\n");
-    place.change(Op::Update, "/app/a", "5");
+    let corrected = place.change(Op::Update, "/app/a", "5");
+    assert!(sink.may_correct(&corrected), "the engine need not wait");
+    assert!(!sink.may_correct(&place.change(Op::Create, "/other", "5")));
     sink.open().await.unwrap();
     deliver(&mut sink, &record).await.unwrap();
     assert_eq!(place.text(), "a=5\n");
