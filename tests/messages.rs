@@ -122,3 +122,27 @@ fn a_test_of_a_sink_sends_one_marked_record_and_moves_no_cursor() {
     check(folder.path(), &["sink", "test", "other"], 2);
     check(folder.path(), &["sink", "test", "audit", "--source", "other"], 2);
 }
+
+#[test]
+fn a_test_of_a_sink_whose_template_leaves_the_example_out_says_that_nothing_was_sent() {
+    let folder = folder();
+    let sink = |op: &str| {
+        let config = format!(
+            "[[source]]\nconnect = \"127.0.0.1:1\"\n[[sink]]\nname = \"audit\"\ntype = \"file\"\npath = \"audit.jsonl\"\n\
+             body = '{{% if op == \"{op}\" %}}{{{{ path }}}}{{% endif %}}'\n"
+        );
+        write(folder.path(), "zkbridge.toml", &config);
+    };
+    let sent = folder.path().join("audit.jsonl");
+
+    sink("delete");
+    let (_, err) = check(folder.path(), &["sink", "test", "audit"], 1);
+    assert!(err.contains("writes nothing for the example"), "{err}");
+    assert!(err.contains("nothing was sent"), "{err}");
+    assert!(!sent.exists(), "the destination was not touched");
+
+    sink("update");
+    check(folder.path(), &["sink", "test", "audit"], 0);
+    let lines = std::fs::read_to_string(&sent).expect("it was written");
+    assert_eq!(lines, "\"/zkbridge/example/10.0.0.7:8080\"\n");
+}

@@ -49,17 +49,23 @@ pub fn examples(subject: MessageSubject) -> Vec<ExampleRecord> {
     }
 }
 
-/// What a test of a sink sends: one record of now, and where the destination would keep something open, a second one
-/// that closes it.
-pub fn test_records(subject: MessageSubject, cluster: &str, now: Timestamp) -> [Record; 2] {
-    let kinds = [ServiceEventType::InstanceDown, ServiceEventType::InstanceUp];
+/// What a test of a sink sends: one record of now, of a kind for which most templates have a result. Where the
+/// destination keeps something open, one that opens it and one that closes it.
+pub fn test_records(subject: MessageSubject, keeps_open: bool, cluster: &str, now: Timestamp) -> Vec<Record> {
     let texts = [
         "TEST of zkbridge: an example, nothing is down",
         "TEST of zkbridge: the end of the example",
     ];
-    let mut records = match subject {
-        MessageSubject::Changes => [Op::Delete, Op::Create].map(|op| change(op, now)),
-        MessageSubject::Services => kinds.map(|kind| event_record(event(kind, now))),
+    let kinds = [ServiceEventType::InstanceDown, ServiceEventType::InstanceUp];
+    let of_events = |kinds: &[ServiceEventType]| {
+        let record = |kind: &ServiceEventType| event_record(event(*kind, now));
+        kinds.iter().map(record).collect()
+    };
+    let mut records: Vec<Record> = match (subject, keeps_open) {
+        (MessageSubject::Changes, false) => vec![change(Op::Update, now)],
+        (MessageSubject::Changes, true) => [Op::Delete, Op::Create].map(|op| change(op, now)).into(),
+        (MessageSubject::Services, false) => of_events(&kinds[..1]),
+        (MessageSubject::Services, true) => of_events(&kinds),
     };
     for (at, record) in records.iter_mut().enumerate() {
         let name = format!("{cluster}\n{at}\n{}", now.0);
@@ -281,7 +287,10 @@ mod tests {
     #[test]
     fn each_test_of_a_sink_sends_records_with_ids_of_their_own() {
         for subject in [MessageSubject::Changes, MessageSubject::Services] {
-            let ids = |cluster, ms| test_records(subject, cluster, Timestamp(ms)).map(|record| record.id);
+            let ids = |cluster, ms| {
+                let records = test_records(subject, true, cluster, Timestamp(ms));
+                records.iter().map(|record| record.id).collect::<Vec<_>>()
+            };
             let all = [ids("main", 1), ids("main", 2), ids("other", 1)].concat();
             let different: std::collections::BTreeSet<_> = all.iter().collect();
             assert_eq!(different.len(), all.len());
