@@ -268,8 +268,8 @@ fn judge_subjects(subjects: &[String], spec: &StreamSpec) -> Result<Option<Strin
         ));
     }
     Ok(Some(format!(
-        "takes {}, and not {subject}, where a record of '{path}' would go: the sink stops at a record that the stream \
-         does not take",
+        "takes {}, and not {subject}, where a record of '{path}' would go: a record that the stream does not take is \
+         parked and tried again, and other subjects go on",
         subjects.join(", ")
     )))
 }

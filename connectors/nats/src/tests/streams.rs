@@ -185,3 +185,16 @@ fn the_streams_own_limit_on_messages_is_kept() {
         (None, None, Some(1_000))
     );
 }
+
+#[test]
+fn a_subject_that_the_stream_does_not_take_is_said_to_hold_its_own_records() {
+    let subjects = vec!["zk.main.*".to_owned()];
+    let said = remarks(&Config { subjects, ..fit() });
+    let [remark] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert!(
+        remark.contains("is parked and tried again, and other subjects go on"),
+        "{remark}"
+    );
+}
