@@ -187,6 +187,7 @@ states! {
     SinkFailed "sink failed before it wrote"
     SinkFailedAfter "sink failed after it wrote"
     SinkHalf "sink wrote half and failed"
+    SinkUnsure "sink could not tell whose failure it was"
     SinkSlow "sink acknowledged late"
     SinkOpenFailed "sink did not open"
     HandedOver "records handed over in memory, as the real journal has them"

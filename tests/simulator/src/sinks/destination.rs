@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::Record;
-use bridge_core::sink::{Deferred, DeliverError, Rejected, SinkErrorKind};
+use bridge_core::sink::{Deferred, DeliverError, Extent, Rejected, SinkErrorKind};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -58,6 +58,11 @@ impl Destination {
     /// Whether nothing but the order of each path is kept.
     pub fn defers(&self) -> bool {
         self.defers
+    }
+
+    /// Whether it cannot tell the failure of a path from its own.
+    fn is_unsure(&self) -> bool {
+        self.defers && !self.is_picky
     }
 
     /// Somebody corrects it: what it refused so far it accepts from now on.
@@ -112,6 +117,14 @@ impl Destination {
                 lost(SinkErrorKind::Unavailable)
             }
             _ if written == count && rejected.is_empty() && deferred.is_empty() => Ok(()),
+            // Nothing was taken: only records of other paths could show whose failure it is.
+            _ if self.is_unsure() && deferred.len() == count => {
+                around.seen.see(Seen::SinkUnsure);
+                Err(DeliverError {
+                    extent: Extent::Unknown,
+                    ..DeliverError::after(0, failure(SinkErrorKind::Throttled))
+                })
+            }
             _ => Err(DeliverError {
                 done: written,
                 rejected,
