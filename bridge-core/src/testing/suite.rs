@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::beside_a_taken_path::a_path_that_fails_beside_a_taken_one_waits_longer_and_is_given_up;
 use super::kept::{assert_kept_contract, assert_present_state};
 use super::{Fault, FaultScript, MemoryJournal, a_record, limit_records, some_records};
-use crate::amount::{Patience, Span};
+use crate::amount::Span;
 use crate::delivery::{
     CompiledFilter, Filter, Phase, Refusals, RejectPolicy, Retry, Setup, SinkStatus, Worker,
 };
@@ -27,7 +28,7 @@ use crate::journal::{ReadLimit, SinkProgress};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Record, Timestamp};
-use crate::sink::{Delivery, Extent, Sink, SinkErrorKind};
+use crate::sink::{Delivery, Sink, SinkErrorKind};
 
 /// A destination under test.
 pub trait Rig: Send {
@@ -101,10 +102,10 @@ impl Arrived {
     }
 }
 
-const SINK: &str = "under-test";
+pub(super) const SINK: &str = "under-test";
 
 /// A check that takes longer has failed. Generous: a real destination on a busy machine.
-const BOUND: Duration = Duration::from_secs(120);
+pub(super) const BOUND: Duration = Duration::from_secs(120);
 
 /// Failures that answers must cause before they can be parsed again.
 const FAILURES: u64 = 4;
@@ -238,7 +239,7 @@ enum Load {
 
 /// The point at which records fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Where {
+pub(super) enum Where {
     /// In front of the sink, which cannot know.
     InFront,
     /// At the destination.
@@ -339,61 +340,6 @@ fn append_some(journal: &MemoryJournal, bad: &[ZnodePath], load: Load, at: usize
     let tail = journal.durable().borrow().0;
     let record = |(path, seq): (&String, u64)| a_record().seq(seq).path(path).arc();
     journal.append(paths.iter().zip(tail + 1..).map(record).collect());
-}
-
-/// A path that fails while nothing else comes, after another one was taken, is tried after waits that grow, whatever the
-/// sink knows about the extent of the failure. Its record becomes a dead letter when its patience ends; the sink stays.
-///
-/// # Panics
-///
-/// If the sink breaks the rule.
-pub async fn a_path_that_fails_beside_a_taken_one_waits_longer_and_is_given_up<R: Rig>(rig: &mut R) {
-    for place in [Where::InFront, Where::AtTheDestination] {
-        rig.fresh().await;
-        let bad = ZnodePath::parse("/bad").expect("it is a path");
-        let script = FaultScript::new().fails_alone_with(SinkErrorKind::Unavailable, Extent::Unknown);
-        let journal = MemoryJournal::with(vec![
-            a_record().seq(1).path("/bad").arc(),
-            a_record().seq(2).path("/good").arc(),
-        ]);
-        let sink: Box<dyn Sink> = match place {
-            Where::InFront => {
-                script.fail_paths([bad]);
-                Box::new(script.in_front_of(a_sink(rig, &journal)))
-            }
-            Where::AtTheDestination if !rig.refuse(&[bad]) => return,
-            Where::AtTheDestination => a_sink(rig, &journal),
-        };
-        let retry = Retry {
-            first: Span(Duration::from_millis(10)),
-            max: Span(Duration::from_secs(1)),
-            give_up_after: Patience::After(Span(Duration::from_millis(500))),
-        };
-        let (worker, mut status, stop, stored) = a_worker_with(&journal, sink, retry);
-        let shown = status.clone();
-        let until_over = async {
-            let is_over = |status: &SinkStatus| {
-                let is_given_up = status.rejected == 1 && status.cursor == Seq(2);
-                is_given_up || status.state == Phase::Halted
-            };
-            drop(status.wait_for(is_over).await);
-            stop.cancel();
-        };
-        let all = async { tokio::join!(worker.run(), journal.store(stored), until_over) };
-        let ended = tokio::time::timeout(BOUND, all).await;
-        let calls = script.failed_alone();
-        assert!(
-            ended.is_ok(),
-            "{place:?}: the path is never given up, after {calls} calls: {:?}",
-            shown.borrow().clone()
-        );
-        let letters: Vec<u64> = journal.rejected(SINK).iter().map(|one| one.seq.0).collect();
-        assert_eq!(letters, [1], "{place:?}: {:?}", shown.borrow().clone());
-        // Waits that do not grow are a hundred.
-        assert!(calls < 30, "{place:?}: {calls} calls");
-        assert_arrived(rig, &journal, &journal.records()[1..]).await;
-        rig.refuse(&[]);
-    }
 }
 
 /// A destination that refuses every call for long, while records arrive, gets all of them when it takes them again. No
@@ -573,7 +519,7 @@ pub async fn a_crash_before_the_answer_loses_nothing<R: Rig>(rig: &mut R) {
 }
 
 /// A new sink of the rig, with the image of this journal if it reads it.
-fn a_sink<R: Rig>(rig: &mut R, journal: &MemoryJournal) -> Box<dyn Sink> {
+pub(super) fn a_sink<R: Rig>(rig: &mut R, journal: &MemoryJournal) -> Box<dyn Sink> {
     let mut sink = rig.sink();
     if sink.reads_subtrees() {
         sink.attach(Box::new(journal.subtrees()));
@@ -582,7 +528,7 @@ fn a_sink<R: Rig>(rig: &mut R, journal: &MemoryJournal) -> Box<dyn Sink> {
 }
 
 /// Checks that these records arrived, or that the destination shows the state after all records of the journal.
-async fn assert_arrived<R: Rig>(rig: &mut R, journal: &MemoryJournal, expected: &[Arc<Record>]) {
+pub(super) async fn assert_arrived<R: Rig>(rig: &mut R, journal: &MemoryJournal, expected: &[Arc<Record>]) {
     match rig.state().await {
         Some(state) => assert_present_state(journal, &state),
         None => assert_kept_contract(expected, &rig.arrived().await),
@@ -632,7 +578,7 @@ async fn a_run(journal: &MemoryJournal, sink: Box<dyn Sink>) -> SinkStatus {
 }
 
 /// A worker, its status, its stop, and the progress that it reports.
-type AWorker = (
+pub(super) type AWorker = (
     Worker,
     watch::Receiver<SinkStatus>,
     CancellationToken,
@@ -649,7 +595,7 @@ fn a_worker(journal: &MemoryJournal, sink: Box<dyn Sink>) -> AWorker {
     a_worker_with(journal, sink, retry)
 }
 
-fn a_worker_with(journal: &MemoryJournal, sink: Box<dyn Sink>, retry: Retry) -> AWorker {
+pub(super) fn a_worker_with(journal: &MemoryJournal, sink: Box<dyn Sink>, retry: Retry) -> AWorker {
     let (progress, stored) = mpsc::channel(4);
     let (_nobody, orders) = mpsc::channel(1);
     let stop = CancellationToken::new();
