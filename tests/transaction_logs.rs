@@ -405,7 +405,7 @@ fn files_that_are_none_of_zookeeper_and_options_that_make_no_sense_are_refused_w
     check(
         &[text(&named), "--session", "xyz"],
         2,
-        &["a session is a hexadecimal number"],
+        &["has at most 16 hex digits"],
     );
     check(
         &[text(&named), "--from", "0x5", "--to", "0x5"],

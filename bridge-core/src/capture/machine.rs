@@ -71,14 +71,6 @@ pub(super) enum EpochState {
     Halted,
 }
 
-/// Of two reasons to compare the later one, except after one whose begin nobody knows: the gap begins there.
-fn last_of(earlier: Option<GapReason>, later: Option<GapReason>) -> Option<GapReason> {
-    match earlier {
-        Some(reason) if !reason.begins_where_live_ended() => earlier,
-        _ => later.or(earlier),
-    }
-}
-
 /// The finding of a part of a step about the connection.
 pub(super) enum Verdict {
     Fine,
@@ -160,7 +152,7 @@ impl Capture {
     }
 
     pub(super) fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
-        self.reason = last_of(self.reason, reason);
+        self.reason = GapReason::last_of(self.reason, reason);
         if !matches!(self.state, EpochState::Halted) {
             self.state = EpochState::Detached;
         }
@@ -176,7 +168,7 @@ impl Capture {
             accept_baseline,
         } = std::mem::take(&mut self.fulfilled);
         self.options.accept_baseline |= accept_baseline;
-        self.reason = last_of(reason, self.reason);
+        self.reason = GapReason::last_of(reason, self.reason);
         // It was checked with an image that is no more.
         self.lineage = Lineage::Open;
     }
@@ -308,7 +300,7 @@ impl Capture {
                 }
                 self.lag_attempts = 0;
                 // Until here the next connection has to compare for the same reason.
-                self.fulfilled.reason = last_of(self.fulfilled.reason, self.reason.take());
+                self.fulfilled.reason = GapReason::last_of(self.fulfilled.reason, self.reason.take());
                 self.fulfilled.accept_baseline |= std::mem::take(&mut self.options.accept_baseline);
             }
         }

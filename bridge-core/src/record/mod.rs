@@ -386,6 +386,14 @@ impl GapReason {
         self.into()
     }
 
+    /// Of two reasons to compare the later one, except after one whose begin nobody knows: the gap begins there.
+    pub(crate) fn last_of(earlier: Option<GapReason>, later: Option<GapReason>) -> Option<GapReason> {
+        match earlier {
+            Some(reason) if !reason.begins_where_live_ended() => earlier,
+            _ => later.or(earlier),
+        }
+    }
+
     /// Whether the gap begins where capture was live last. A watch that is lost without an error was lost before it seemed
     /// to be live for the last time, and so were znodes that could not be read.
     pub(crate) fn begins_where_live_ended(self) -> bool {

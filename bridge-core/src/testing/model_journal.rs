@@ -112,6 +112,8 @@ pub struct ModelJournal {
     disk: Rc<RefCell<ModelDisk>>,
     term: Term,
     undo: Option<Undo>,
+    /// Until when capture was live at the last commit.
+    live: Option<Timestamp>,
     /// Everything that this process has appended and not rolled back, in order.
     pub appended: Vec<Append>,
 }
@@ -133,10 +135,12 @@ impl ModelJournal {
             state.model.live = state.live;
         }
         let term = disk.borrow().state.term.next();
+        let live = disk.borrow().state.live;
         ModelJournal {
             disk,
             term,
             undo: None,
+            live,
             appended: Vec::new(),
         }
     }
@@ -183,6 +187,7 @@ impl ModelJournal {
     }
 
     fn undo(&mut self) {
+        self.disk.borrow_mut().state.model.live = self.live;
         let Some(undo) = self.undo.take() else {
             return;
         };
@@ -444,6 +449,7 @@ impl Log for ModelJournal {
             self.term = term;
             self.disk.borrow_mut().state.term = term;
         }
+        self.live = self.disk.borrow().state.model.live;
         Ok(batch.last)
     }
 }
@@ -500,6 +506,7 @@ impl JournalWriter for ModelJournal {
         let state = &mut self.disk.borrow_mut().state;
         if state.live != state.model.live {
             (state.live, state.term) = (state.model.live, self.term);
+            self.live = state.live;
         }
         Ok(())
     }

@@ -11,6 +11,12 @@ use crate::world::World;
 const AHEAD_MS: i64 = 5_000;
 
 impl World {
+    /// Whether the source captures what happens now.
+    pub(crate) fn is_live(&self) -> bool {
+        let state = self.bridge.as_ref().map(|bridge| bridge.flow.machine().state());
+        state == Some(CaptureState::Live)
+    }
+
     /// The pipeline has worked: whether capture is live, and what a wrong habit makes of that.
     pub(crate) fn note_live(&mut self, now: Timestamp) {
         let Some(bridge) = &mut self.bridge else { return };

@@ -108,4 +108,19 @@ impl World {
             }
         }
     }
+
+    /// The disk writes when it likes; with the wrong habit, when all sinks have acknowledged.
+    pub(crate) fn checkpoint(&mut self) {
+        let may = match self.habit {
+            Some(Habit::CheckpointAfterAck) => {
+                let disk = self.store.disk.borrow();
+                let tail = Seq(disk.state.model.records.len() as u64);
+                disk.state.cursors.values().all(|cursor| *cursor == tail)
+            }
+            _ => self.random.random_bool(0.2),
+        };
+        if may {
+            self.store.disk.borrow_mut().sync();
+        }
+    }
 }

@@ -292,11 +292,6 @@ impl World {
         self.disk_faults.borrow_mut().disk_is_full = was_full;
     }
 
-    fn is_live(&self) -> bool {
-        let state = self.bridge.as_ref().map(|bridge| bridge.flow.machine().state());
-        state == Some(CaptureState::Live)
-    }
-
     fn may_be_killed(&mut self) -> bool {
         self.plan.faults.kills && !self.is_peace && self.random.random_bool(0.01)
     }
@@ -487,21 +482,6 @@ impl World {
         let disk = self.store.disk.borrow();
         let slowest = disk.state.cursors.values().min().copied().unwrap_or_default();
         self.disk_faults.borrow_mut().slowest = slowest;
-    }
-
-    /// The disk writes when it likes; with the wrong habit, when all sinks have acknowledged.
-    fn checkpoint(&mut self) {
-        let may = match self.habit {
-            Some(Habit::CheckpointAfterAck) => {
-                let disk = self.store.disk.borrow();
-                let tail = Seq(disk.state.model.records.len() as u64);
-                disk.state.cursors.values().all(|cursor| *cursor == tail)
-            }
-            _ => self.random.random_bool(0.2),
-        };
-        if may {
-            self.store.disk.borrow_mut().sync();
-        }
     }
 
     fn beat(&mut self) {

@@ -5,6 +5,7 @@ mod found;
 mod lineage;
 mod lists;
 mod modes;
+mod reported;
 mod rolled_back;
 mod rules;
 mod settle_by_read;
