@@ -19,7 +19,7 @@ use crate::selection::Selection;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grouping {
     /// The length of an interval, in milliseconds at least 1. Intervals begin at multiples of it since 1970, by the time at
-    /// which a record counts ([`crate::timeline`]).
+    /// which a record counts (`timeline`).
     pub every: Duration,
     /// How many names of a path make its subtree: 0 puts everything into `/`, 1 has `/services`, 2 has
     /// `/services/payments`.

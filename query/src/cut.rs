@@ -36,7 +36,7 @@ impl Cut {
 
 impl JournalQuery {
     /// Resolves a position. The first question about a zxid or a time learns the bounds of the records before it; later ones
-    /// read little. Of a time: when records count ([`crate::timeline`]).
+    /// read little. Of a time: when records count (`timeline`).
     ///
     /// # Errors
     ///
