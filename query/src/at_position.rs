@@ -1,6 +1,7 @@
 //! Questions about many znodes at one position: what they share is read once, and many are answered in one transaction.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 use std::slice;
 use std::sync::Arc;
 
@@ -110,12 +111,14 @@ impl<'a> AtPosition<'a> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        // Whether other records may show the side of a delete that was met.
-        let needs_bounds = Cell::new(false);
+        // The paths of which other records may show the side of a delete that was met.
+        let open = RefCell::new(HashSet::new());
         let read = |query: &AsOfQuery, newest: &[_], near| {
             let mut reader = self.journal.reader()?;
-            let read = reader.neighbours(newest, near, part, |record| {
-                needs_bounds.set(needs_bounds.get() || query.needs_bounds(record));
+            let read = reader.neighbours(newest, near, part, |path, record| {
+                if query.needs_bounds(record) {
+                    open.borrow_mut().insert(path);
+                }
                 query.side_at(record)
             })?;
             Ok::<_, QueryError>(read)
@@ -123,9 +126,9 @@ impl<'a> AtPosition<'a> {
         let query = AsOfQuery::new(self.position);
         let newest: Vec<_> = paths.iter().map(|(_, newest)| *newest).collect();
         let mut searches = read(&query, &newest, self.near.get().copied())?;
-        let one_needs_bounds = needs_bounds.get();
         for (search, (path, newest)) in searches.iter_mut().zip(paths) {
-            if *search != NeighbourSearch::Far && !one_needs_bounds {
+            let needs_bounds = || open.borrow().contains(&newest.0);
+            if *search != NeighbourSearch::Far && !needs_bounds() {
                 continue;
             }
             let near = match *search {
@@ -133,9 +136,8 @@ impl<'a> AtPosition<'a> {
                 _ => self.near.get().copied(),
             };
             let newest = slice::from_ref(newest);
-            needs_bounds.set(false);
             let mut again = read(&query, newest, near)?;
-            if needs_bounds.get() {
+            if needs_bounds() {
                 let mut bounded = query.clone();
                 bounded.with_bounds(self.bounds(path)?);
                 again = read(&bounded, newest, near)?;

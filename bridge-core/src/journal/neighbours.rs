@@ -191,8 +191,8 @@ struct Walks<'a, S> {
     side: &'a S,
 }
 
-impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
-    fn walk(&self, path: i64, newest: Seq) -> rusqlite::Result<WalkEnd> {
+impl<S: Fn(PathNumber, &RecordTime) -> Side> Walks<'_, S> {
+    fn walk(&self, path: PathNumber, newest: Seq) -> rusqlite::Result<WalkEnd> {
         let (mut at, mut next, mut dated) = (Some(newest), None, None);
         let mut may_jump = true;
         for walked in 0..STEPS_MAX {
@@ -210,7 +210,8 @@ impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
                 at = Some(self.waypoint(path, (near, seq))?.unwrap_or(seq));
                 continue;
             }
-            let Some(step) = WalkStep::read(self.connection, seq)?.filter(|step| step.path == Some(path))
+            let Some(step) =
+                WalkStep::read(self.connection, seq)?.filter(|step| step.path == Some(path.number()))
             else {
                 return Ok(WalkEnd::Open);
             };
@@ -221,7 +222,7 @@ impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
             if !step.counts() {
                 continue;
             }
-            if (self.side)(&step.time) == Side::Before {
+            if (self.side)(path, &step.time) == Side::Before {
                 return Ok(WalkEnd::Found { last: seq, next });
             }
             next = Some(seq);
@@ -230,12 +231,12 @@ impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
     }
 
     /// The first waypoint of a path between two records that is certainly after the moment.
-    fn waypoint(&self, path: i64, (near, before): (Seq, Seq)) -> rusqlite::Result<Option<Seq>> {
+    fn waypoint(&self, path: PathNumber, (near, before): (Seq, Seq)) -> rusqlite::Result<Option<Seq>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT seq FROM waypoint WHERE path = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq LIMIT ?4",
         )?;
         let range = (
-            path,
+            path.number(),
             near.0.cast_signed(),
             before.0.cast_signed(),
             WAYPOINTS_TRIED,
@@ -244,8 +245,8 @@ impl<S: Fn(&RecordTime) -> Side> Walks<'_, S> {
         while let Some(row) = rows.next()? {
             let seq = Seq(row.get::<_, i64>(0)?.cast_unsigned());
             let step = WalkStep::read(self.connection, seq)?;
-            let step = step.filter(|step| step.path == Some(path) && step.counts());
-            if step.is_some_and(|step| (self.side)(&step.time) == Side::After) {
+            let step = step.filter(|step| step.path == Some(path.number()) && step.counts());
+            if step.is_some_and(|step| (self.side)(path, &step.time) == Side::After) {
                 return Ok(Some(seq));
             }
         }
@@ -316,7 +317,7 @@ impl Names {
 impl Reader {
     /// The records around a moment of each path, in their order, with the last record of each as of
     /// [`Reader::known_children`]. Comes to the first path at least, and ends after a path with whose value the values have
-    /// some MiB. `side` decides on which side of the moment a record is. `near` is the last record that is numbered before
+    /// some MiB. `side` decides on which side of the moment a record of a path is. `near` is the last record that is numbered before
     /// the moment; only walks through many records need it.
     ///
     /// # Errors
@@ -327,7 +328,7 @@ impl Reader {
         newest: &[(PathNumber, Seq)],
         near: Option<Seq>,
         part: ValuePart,
-        side: impl Fn(&RecordTime) -> Side,
+        side: impl Fn(PathNumber, &RecordTime) -> Side,
     ) -> Result<Vec<NeighbourSearch>, JournalError> {
         let Reader {
             connection, names, ..
@@ -341,7 +342,7 @@ impl Reader {
                 side: &side,
             };
             for (path, last) in &newest[read.len()..] {
-                let end = walks.walk(path.number(), *last)?;
+                let end = walks.walk(*path, *last)?;
                 let search = found(connection, names, (end, walks.oldest), part)?;
                 bytes += bytes_of(&search);
                 read.push(search);

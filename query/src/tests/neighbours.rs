@@ -92,7 +92,7 @@ fn searches(query: &JournalQuery, position: Position, paths: &[KnownPath]) -> Ve
     let of = AsOfQuery::new(position);
     let mut reader = query.reader().unwrap();
     reader
-        .neighbours(&newest, None, ValuePart::Size, |record| of.side_at(record))
+        .neighbours(&newest, None, ValuePart::Size, |_, record| of.side_at(record))
         .unwrap()
 }
 
