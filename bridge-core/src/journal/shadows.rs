@@ -6,7 +6,8 @@
 //! Invariants:
 //!
 //! * A row in memory is that of the file with the open batch. After a rollback none is held.
-//! * A row that waits to be written is found in memory, or it is written before the file is read.
+//! * A row that waits to be written is found in memory: it is written before so many others were used since that memory
+//!   could have dropped it.
 
 use std::sync::LazyLock;
 
@@ -27,6 +28,8 @@ pub(super) struct Shadows {
     /// `None` for a znode that has no row.
     recent: LruCache<ShadowKey, Option<ShadowNode>>,
     waiting: Vec<(ShadowKey, ShadowNode)>,
+    /// Rows read from the file since the oldest one waits.
+    read: usize,
 }
 
 impl Default for Shadows {
@@ -34,6 +37,7 @@ impl Default for Shadows {
         Shadows {
             recent: LruCache::new(RECENT),
             waiting: Vec::with_capacity(AT_ONCE),
+            read: 0,
         }
     }
 }
@@ -48,7 +52,10 @@ impl Shadows {
         if let Some(known) = self.recent.get(key) {
             return Ok(*known);
         }
-        self.write(connection)?;
+        if self.read + self.waiting.len() + 1 >= RECENT {
+            self.write(connection)?;
+        }
+        self.read += 1;
         let found = connection
             .prepare_cached("SELECT crc, stat FROM shadow WHERE path = ?1")?
             .query_row([key.0.as_slice()], |row| {
@@ -96,6 +103,7 @@ impl Shadows {
             to.put(encode_raw_stat(&node.stat).as_slice())
         })?;
         self.waiting.clear();
+        self.read = 0;
         Ok(())
     }
 
@@ -160,6 +168,29 @@ mod tests {
         assert_eq!(usize::try_from(count).unwrap(), keys.len() - 1);
         shadows.clear(&connection).unwrap();
         assert_eq!(shadows.find(&connection, &keys[0]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_that_waits_is_found_after_more_lookups_than_memory_holds() {
+        let (connection, mut shadows) = (table(), Shadows::default());
+        let waits = ShadowKey::of("/waits");
+        shadows.store(&connection, &waits, Some(&node(1))).unwrap();
+        for at in 0..RECENT + 1_000 {
+            let key = ShadowKey::of(&at.to_string());
+            assert_eq!(shadows.find(&connection, &key).unwrap(), None, "{at}");
+        }
+        assert_eq!(shadows.find(&connection, &waits).unwrap(), Some(node(1)));
+    }
+
+    #[test]
+    fn lookups_do_not_write_the_rows_that_wait_one_by_one() {
+        let (connection, mut shadows) = (table(), Shadows::default());
+        for at in 0..AT_ONCE - 1 {
+            let key = ShadowKey::of(&at.to_string());
+            assert_eq!(shadows.find(&connection, &key).unwrap(), None, "{at}");
+            shadows.store(&connection, &key, Some(&node(1))).unwrap();
+        }
+        assert_eq!(connection.changes(), 0, "rows written before {AT_ONCE} waited");
     }
 
     #[test]
