@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
@@ -20,8 +20,9 @@ use tokio::sync::Notify;
 
 use super::learner::CommittedPayload;
 
-/// The part that is kept in memory.
-pub(super) const MEMORY_BYTES: u64 = 64 << 20;
+/// The part that is kept in memory. It fills while the journal does not keep up, as after an absence, and files cost a
+/// transaction little.
+pub(super) const MEMORY_BYTES: u64 = 8 << 20;
 
 /// The size of one file, which is given back as a whole.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -31,6 +32,9 @@ const OVERHEAD: u64 = 64;
 
 /// Before each transaction in a file: its zxid and its length.
 const FRAME: usize = 12;
+
+/// Read from a file at once, because most transactions have some hundred bytes.
+const READ_AHEAD: usize = 64 << 10;
 
 /// An entry of the queue: a transaction, which may be kept in a file, or anything else.
 #[derive(Debug)]
@@ -94,7 +98,10 @@ enum Part<T> {
 struct Segment {
     file: File,
     written: u64,
+    /// What the entries that have left take.
     read: u64,
+    /// The bytes of the file from there on that were read ahead.
+    ahead: VecDeque<u8>,
 }
 
 impl<T> Spool<T> {
@@ -253,6 +260,7 @@ impl<T> State<T> {
                 file: tempfile::tempfile_in(&limits.folder)?,
                 written: 0,
                 read: 0,
+                ahead: VecDeque::new(),
             }));
         }
         let Some(Part::Segment(segment)) = self.parts.back_mut() else {
@@ -311,14 +319,32 @@ impl Segment {
 
     fn read(&mut self) -> io::Result<CommittedPayload> {
         let mut frame = [0; FRAME];
-        self.file.read_exact_at(&mut frame, self.read)?;
+        self.fill(&mut frame)?;
         let (zxid, length) = frame.split_at(8);
         let zxid = i64::from_le_bytes(zxid.try_into().expect("8 bytes"));
         let length = u32::from_le_bytes(length.try_into().expect("4 bytes"));
         let mut bytes = vec![0; length as usize];
-        self.file.read_exact_at(&mut bytes, self.read + FRAME as u64)?;
-        self.read += (FRAME + bytes.len()) as u64;
+        self.fill(&mut bytes)?;
         Ok(CommittedPayload { zxid, bytes })
+    }
+
+    /// Takes the next bytes, which were written.
+    fn fill(&mut self, to: &mut [u8]) -> io::Result<()> {
+        let held = self.ahead.read(to)?;
+        self.read += held as u64;
+        let rest = &mut to[held..];
+        if rest.len() >= READ_AHEAD {
+            self.file.read_exact_at(rest, self.read)?;
+            self.read += rest.len() as u64;
+        } else if !rest.is_empty() {
+            let size = READ_AHEAD.min(usize::try_from(self.written - self.read).map_err(io::Error::other)?);
+            let mut ahead = vec![0; size];
+            self.file.read_exact_at(&mut ahead, self.read)?;
+            self.ahead = ahead.into();
+            self.ahead.read_exact(rest)?;
+            self.read += rest.len() as u64;
+        }
+        Ok(())
     }
 }
 
@@ -371,7 +397,8 @@ mod tests {
         for round in 0..2_000_usize {
             for _ in 0..round % 7 {
                 pushed += 1;
-                spool.push(transaction(pushed, round * 37 % 500)).unwrap();
+                let length = if round % 97 == 0 { 2 * READ_AHEAD + 1 } else { round * 37 % 500 };
+                spool.push(transaction(pushed, length)).unwrap();
             }
             if round % 50 == 0 {
                 spool.push_other("mark");
