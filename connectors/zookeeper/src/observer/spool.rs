@@ -397,7 +397,11 @@ mod tests {
         for round in 0..2_000_usize {
             for _ in 0..round % 7 {
                 pushed += 1;
-                let length = if round % 97 == 0 { 2 * READ_AHEAD + 1 } else { round * 37 % 500 };
+                let length = if round % 97 == 0 {
+                    2 * READ_AHEAD + 1
+                } else {
+                    round * 37 % 500
+                };
                 spool.push(transaction(pushed, length)).unwrap();
             }
             if round % 50 == 0 {
