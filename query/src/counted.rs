@@ -36,11 +36,14 @@ impl<'a> OpsSelected<'a> {
             paths,
             within,
             session,
+            client,
+            user,
             text,
             ops,
             sink,
         } = selection;
-        let is_narrow = within.is_some() || session.is_some() || text.is_some() || sink.is_some();
+        let is_of_writer = session.is_some() || client.is_some() || user.is_some();
+        let is_narrow = within.is_some() || is_of_writer || text.is_some() || sink.is_some();
         let has_control = match &paths[..] {
             _ if is_narrow => return None,
             [] => true,

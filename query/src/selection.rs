@@ -1,5 +1,6 @@
-//! Selects the records of a list: by path, operation, kind and session, and by a text in the values that the caller may
-//! see.
+//! Selects the records of a list: by path, operation and writer, and by a text in the values that the caller may see.
+
+use std::net::IpAddr;
 
 use bridge_core::delivery::{CompiledFilter, Filter};
 use bridge_core::number::SessionId;
@@ -81,6 +82,10 @@ pub struct Selection {
     pub within: Option<PathPattern>,
     /// The session that wrote, from sources that read transactions, or that owns the znode, from any source.
     pub session: Option<SessionId>,
+    /// The client whose session wrote: its address, with or without the port. Only of sources that know it.
+    pub client: Option<String>,
+    /// The user whose session wrote. Where a source knows several names, as in `127.0.0.1,alice`, one of them is enough.
+    pub user: Option<String>,
     /// A text in the value after the change, or before a delete.
     pub text: Option<String>,
     /// The operations; empty: all.
@@ -105,12 +110,24 @@ impl Selection {
         is_of_paths
             && is_within
             && self.session.is_none_or(|session| is_of_session(record, session))
+            && self.is_of_writer(record)
             && (self.ops.is_empty() || self.ops.contains(&record.op))
             && self.sink.as_ref().is_none_or(|sink| sink.passes(record))
     }
 }
 
 impl Selection {
+    fn is_of_writer(&self, record: &Record) -> bool {
+        let txn = record.txn.as_ref();
+        let has = |wanted: &Option<String>, known: Option<&str>, is_same: fn(&str, &str) -> bool| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| known.is_some_and(|known| is_same(known, wanted)))
+        };
+        let client = txn.and_then(|txn| txn.client.as_deref());
+        let user = txn.and_then(|txn| txn.user.as_deref());
+        has(&self.client, client, is_client) && has(&self.user, user, is_user)
+    }
+
     /// Whether a record has the text, as the caller sees the record.
     pub(crate) fn finds(&self, shown: &Record) -> bool {
         let Some(text) = &self.text else { return true };
@@ -126,6 +143,24 @@ fn holds(bytes: &[u8], text: &str) -> bool {
         Ok(value) => value.contains(text),
         Err(_) => text.is_empty() || bytes.windows(text.len()).any(|part| part == text.as_bytes()),
     }
+}
+
+/// Whether a client, `address:port`, has this address, which may have the port.
+fn is_client(client: &str, wanted: &str) -> bool {
+    let host = client.rsplit_once(':').map_or(client, |(host, _)| host);
+    client == wanted || is_same_host(host, wanted)
+}
+
+/// Whether two addresses are equal. Java writes those of IPv6 without abbreviation, and some versions without brackets.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|text| text.trim_start_matches('[').trim_end_matches(']'));
+    let ip = |text: &str| text.parse::<IpAddr>().ok();
+    one == other || ip(one).is_some_and(|one| Some(one) == ip(other))
+}
+
+/// Whether a list of names such as `127.0.0.1,alice` has this one. A name may itself have commas.
+fn is_user(names: &str, wanted: &str) -> bool {
+    format!(",{names},").contains(&format!(",{wanted},"))
 }
 
 fn is_of_session(record: &Record, session: SessionId) -> bool {

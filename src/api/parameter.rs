@@ -182,17 +182,23 @@ impl Parameters {
             within: self.parsed("glob", pattern)?,
             ops: ops.unwrap_or_default(),
             session: self.parsed::<SessionId>("session", argument::session)?,
-            text: self.parsed("text", |text| match text.chars().count() <= TEXT_CHARS_MAX {
-                true => Ok(text.to_owned()),
-                false => Err(format!(
-                    "it has more than {TEXT_CHARS_MAX} characters\nhelp: look for a shorter text"
-                )),
-            })?,
+            client: self.parsed("client", short)?,
+            user: self.parsed("user", short)?,
+            text: self.parsed("text", short)?,
             sink: None,
         };
-        let named = ["under", "glob", "op", "session", "text"]
+        let named = ["under", "glob", "op", "session", "client", "user", "text"]
             .map(|name| format!("{name}={}", self.text(name).unwrap_or_default()));
         Ok((selection, named.join("\0")))
+    }
+}
+
+fn short(text: &str) -> Result<String, String> {
+    match text.chars().count() <= TEXT_CHARS_MAX {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "it has more than {TEXT_CHARS_MAX} characters\nhelp: look for a shorter text"
+        )),
     }
 }
 

@@ -118,6 +118,15 @@ const SESSION: Parameter = text(
     "session",
     "The session that wrote (sources that read transactions), or that owns the ephemeral znode.",
 );
+const CLIENT: Parameter = text(
+    "client",
+    "The client whose session wrote: its address, with or without the port. Only of sources that read transactions and \
+     knew it.",
+);
+const USER: Parameter = text(
+    "user",
+    "The user whose session wrote, one of the names of `txn.user`. Only of sources that read transactions and knew it.",
+);
 const TEXT: Parameter = text("text", "A text in the value.");
 const CURSOR: Parameter = text("cursor", "The `next` of the page before.");
 const LIMIT: Parameter = of_kind(
@@ -218,6 +227,8 @@ pub(super) const ROUTES: &[Route] = &[
             GLOB,
             OP,
             SESSION,
+            CLIENT,
+            USER,
             TEXT,
             of_kind(
                 ParameterKind::OneOf(&["oldest", "newest"]),
@@ -266,6 +277,8 @@ pub(super) const ROUTES: &[Route] = &[
             GLOB,
             OP,
             SESSION,
+            CLIENT,
+            USER,
             TEXT,
             of_kind(
                 COUNT,

@@ -46,7 +46,7 @@ pub fn session(text: &str) -> Result<SessionId, String> {
     let number = u64::from_str_radix(digits, 16).map(SessionId);
     number.map_err(|_| {
         "it is not the id of a session, which has at most 16 hex digits\nhelp: give it as records and ZooKeeper's logs \
-         write it, as in 0x0100002f037b0000; a user or client has its sessions in 'txn' of records"
+         write it, as in 0x0100002f037b0000; 'zkbridge changes' takes a client or a user with --client or --user"
             .to_owned()
     })
 }

@@ -7,6 +7,7 @@ use bridge_core::record::Op;
 use bridge_query::answer::{ChangesOrder, ChangesQuestion};
 use bridge_query::{JournalQuery, PathPattern};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::argument::{self, word_of};
 use super::lines::{Dates, LineFlags};
@@ -20,11 +21,13 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge changes /config --from yesterday --to today
   zkbridge changes /services --glob '/services/*/leader' --op delete
+  zkbridge changes /config --user alice --from yesterday
   zkbridge changes --session 0x0100002f037b0000
   zkbridge changes /config --text timeout --newest --json
 
 Control records (gaps, snapshots) belong to no path. --session finds the writer
 in sources that read transactions, and the owner of ephemeral znodes in all.
+--client and --user find the writer where [source.who] knew it in time.
 A line has the width of the terminal; with --wide, and into a pipe, it has the
 date, the zxid, the writer and the whole value.
 Reads only the journal; --past reads the history from before it.
@@ -59,6 +62,13 @@ pub struct ChangesArgs {
     /// Print only records of this session
     #[arg(long, value_name = "SESSION", value_parser = argument::session)]
     session: Option<SessionId>,
+    /// Print only records that this client wrote: its address, with or
+    /// without the port
+    #[arg(long, value_name = "ADDRESS", value_parser = NonEmptyStringValueParser::new())]
+    client: Option<String>,
+    /// Print only records that this user wrote
+    #[arg(long, value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    user: Option<String>,
     /// Print only records whose value holds this text
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
@@ -89,6 +99,8 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
         within: args.glob.clone(),
         ops: args.op.clone(),
         session: args.session,
+        client: args.client.clone(),
+        user: args.user.clone(),
         text: args.text.clone(),
         sink: None,
     };
@@ -125,7 +137,12 @@ pub fn run(args: &ChangesArgs) -> Result<(), Failure> {
             true => "no record matches",
             false => "no record of the time that the journal knows matches",
         });
-        if args.session.is_some() {
+        if args.client.is_some() || args.user.is_some() {
+            notice(
+                "help: records name the client and the user only where [source.who] knew them when the record was captured; \
+                 find the session of another record, and its changes with --session",
+            );
+        } else if args.session.is_some() {
             notice(
                 "help: records name the session that wrote only where a source reads transactions (capture = \"observer\" or \
                  \"txnlog\"); 'zkbridge log' prints it from the transaction log of a server",

@@ -60,8 +60,22 @@ async fn the_client_of_a_session_is_learned_from_the_four_letter_word_and_its_us
         .await;
         let client = record["txn"]["client"].as_str().unwrap();
         assert!(client.starts_with("127.0.0.1:"), "{version}: {client}");
+        let mut filters = vec![["--client", client], ["--client", "127.0.0.1"]];
         if let Some(user) = record["txn"]["user"].as_str() {
             assert!(user.contains("alice"), "{version}: {user}");
+            filters.push(["--user", "alice"]);
+        }
+        let printed = async |[option, wanted]: [&str; 2]| {
+            let list = bridge.run(&["changes", option, wanted, "--json", "-n", "1000"]).await;
+            let list: Value = serde_json::from_str(&list).unwrap();
+            let records = list["items"].as_array().unwrap().clone();
+            records.iter().any(|found| found["id"] == record["id"])
+        };
+        for filter in filters {
+            assert!(printed(filter).await, "{version}: {filter:?}");
+        }
+        for none in [["--client", "127.0.0.2"], ["--user", "bob"]] {
+            assert!(!printed(none).await, "{version}: {none:?}");
         }
         bridge.stop().await;
     }

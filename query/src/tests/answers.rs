@@ -5,11 +5,24 @@ use std::sync::Arc;
 use bridge_core::journal::Position;
 use bridge_core::number::{Seq, SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Timestamp;
+use bridge_core::record::{Timestamp, Txn, TxnKind};
 
 use super::scratch::{NOON, Scratch, created, deleted, gap, path, time_of, updated};
 use crate::answer::{ChangesOrder, ChangesQuestion, ChildrenQuestion, DiffQuestion, RangeQuestion};
 use crate::{Access, Certainty, Doubt, JournalQuery, PathPattern, QueryError, Selection, Visibility};
+
+const TXN: Txn = Txn {
+    session: SessionId(1),
+    cxid: 1,
+    index: 0,
+    count: 1,
+    kind: TxnKind::SetData,
+    time: NOON,
+    ended_by: None,
+    client: None,
+    user: None,
+    rest: 0,
+};
 
 const NOW: Timestamp = Timestamp(NOON + 1_000_000_000);
 
@@ -256,6 +269,63 @@ fn a_second_pattern_and_a_session_narrow_the_selection() {
     check(Some("/*/b"), None, true);
     check(Some("/*/c"), None, false);
     check(None, Some(0x1234), false);
+}
+
+#[test]
+fn a_client_is_found_with_and_without_its_port_and_a_user_by_each_of_its_names() {
+    let mut record = bridge_core::testing::a_record().path("/a").build();
+    let mut selects = |client: Option<&str>, user: Option<&str>, selection: Selection| {
+        let mut txn = TXN;
+        txn.client = client.map(Arc::from);
+        txn.user = user.map(Arc::from);
+        record.txn = Some(Box::new(txn));
+        let is_selected = selection.selects(&record);
+        record.txn = None;
+        assert!(!selection.selects(&record), "of no known writer: {selection:?}");
+        is_selected
+    };
+    let mut of_client = |known: &str, wanted: &str| {
+        let selection = Selection {
+            client: Some(wanted.to_owned()),
+            ..Selection::default()
+        };
+        assert!(!selects(None, Some(wanted), selection.clone()), "{wanted}");
+        selects(Some(known), None, selection)
+    };
+    for (known, wanted, expected) in [
+        ("10.0.0.5:41804", "10.0.0.5", true),
+        ("10.0.0.5:41804", "10.0.0.5:41804", true),
+        ("10.0.0.5:41804", "10.0.0.5:4180", false),
+        ("10.0.0.5:41804", "10.0.0", false),
+        ("10.0.0.51:41804", "10.0.0.5", false),
+        ("10.0.0.5:41804", "41804", false),
+        ("[0:0:0:0:0:0:0:1]:7", "::1", true),
+        ("0:0:0:0:0:0:0:1:7", "[::1]", true),
+        ("[fe80::1%2]:7", "fe80::1%2", true),
+        ("[fe80::1%2]:7", "fe80::1", false),
+    ] {
+        assert_eq!(of_client(known, wanted), expected, "{known} {wanted}");
+    }
+    let mut of_user = |known: &str, wanted: &str| {
+        let selection = Selection {
+            user: Some(wanted.to_owned()),
+            ..Selection::default()
+        };
+        assert!(!selects(Some(wanted), None, selection.clone()), "{wanted}");
+        selects(None, Some(known), selection)
+    };
+    for (known, wanted, expected) in [
+        ("alice", "alice", true),
+        ("127.0.0.1,alice", "alice", true),
+        ("127.0.0.1,alice", "127.0.0.1", true),
+        ("127.0.0.1,alice", "127.0.0.1,alice", true),
+        ("127.0.0.1,alice", "alic", false),
+        ("127.0.0.1,malice", "alice", false),
+        ("127.0.0.1,CN=alice,OU=ops", "CN=alice,OU=ops", true),
+        ("127.0.0.1,CN=alice,OU=ops", "CN=alice", true),
+    ] {
+        assert_eq!(of_user(known, wanted), expected, "{known} {wanted}");
+    }
 }
 
 /// A journal with `/a`, whose root is listed and reported up to a zxid.

@@ -104,15 +104,25 @@ fn a_page_that_finds_nothing_ends_within_its_budget_and_goes_on() {
     let updates = (2..=SCAN_MAX + 2_000).map(|zxid| updated("/a", 1, zxid, "x"));
     let tail = scratch.append(updates);
     let query = scratch.query();
-    let page = query.changes(all(tail), &of_paths(&["/none*"]), 1).unwrap();
-    assert!(
-        page.records.is_empty() && page.scanned <= SCAN_MAX + 1_000,
-        "{page:?}"
-    );
-    let rest = page.next.expect("the budget ended before the range");
-    assert_eq!(query.changes(rest, &of_paths(&["/none*"]), 1).unwrap().next, None);
-    let page = query.newest(all(tail), &of_paths(&["/none*"]), 1).unwrap();
-    assert!(page.records.is_empty() && page.next.is_some(), "{page:?}");
+    let of_client = Selection {
+        client: Some("10.0.0.5".to_owned()),
+        ..Selection::default()
+    };
+    let of_user = Selection {
+        user: Some("alice".to_owned()),
+        ..Selection::default()
+    };
+    for none in [of_paths(&["/none*"]), of_client, of_user] {
+        let page = query.changes(all(tail), &none, 1).unwrap();
+        assert!(
+            page.records.is_empty() && page.scanned <= SCAN_MAX + 1_000,
+            "{page:?}"
+        );
+        let rest = page.next.expect("the budget ended before the range");
+        assert_eq!(query.changes(rest, &none, 1).unwrap().next, None);
+        let page = query.newest(all(tail), &none, 1).unwrap();
+        assert!(page.records.is_empty() && page.next.is_some(), "{page:?}");
+    }
     // A subtree with few paths is found by the records of these paths, and no other is looked at.
     for page in [
         query.changes(all(tail), &of_paths(&["/none"]), 1).unwrap(),

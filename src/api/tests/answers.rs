@@ -104,7 +104,7 @@ async fn the_pages_of_a_list_are_the_list_whatever_is_appended_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_filter_selects_by_path_glob_operation_and_text() {
+async fn a_filter_selects_by_path_glob_operation_writer_and_text() {
     let served = story();
     let check = async |filter: &str, expected: &[u64]| {
         let list = served.json(&format!("/sources/main/changes?{filter}")).await;
@@ -124,6 +124,9 @@ async fn a_filter_selects_by_path_glob_operation_and_text() {
     check("from=2&to=3", &[2, 3]).await;
     check("order=newest&limit=2", &[5, 4]).await;
     check("session=0x1", &[]).await;
+    // No writer is known of the records of a watch.
+    check("client=10.0.0.5", &[]).await;
+    check("user=alice", &[]).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ import { Filters } from "./changes";
 const BUCKETS = 200;
 
 export function Activity({ where, go }: ScreenProps) {
-  const names = ["under", "glob", "op", "session", "text", "from", "to"];
+  const names = ["under", "glob", "op", "session", "client", "user", "text", "from", "to"];
   const query: { [name: string]: string } = {};
   for (const name of names) if (where.params[name]) query[name] = where.params[name]!;
   const key = JSON.stringify([where.source, query]);

@@ -18,6 +18,8 @@ const FILTERS: [name: string, label: string, hint: string][] = [
   ["glob", "Glob", "**/limits"],
   ["op", "Operations", "update,delete"],
   ["session", "Session", "0x…"],
+  ["client", "Client", "10.0.0.5"],
+  ["user", "User", "alice"],
   ["text", "Text", ""],
   ["from", "From", "1h"],
   ["to", "To", "now"],
@@ -201,7 +203,7 @@ function Rows({ rows, where, go }: { rows: Row[] } & Pick<ScreenProps, "where" |
               <div class="detail">
                 <p>
                   Captured <Time at={record.time.captured} />
-                  {record.txn && <>, written by session <code>{record.txn.session}</code>{record.txn.client ? ` from ${record.txn.client}` : ""}</>}{" "}
+                  {record.txn && <>, written by session <code>{record.txn.session}</code>{record.txn.client ? ` from ${visible(record.txn.client)}` : ""}{record.txn.user ? `, user ${visible(record.txn.user)}` : ""}</>}{" "}
                   {record.path && <button type="button" class="link" onClick={() => go({ screen: "explorer", params: { path: record.path!, at: String(row.seq) } })}>Show in the explorer</button>}
                 </p>
                 <ValueDiff before={record.before?.data} after={record.after?.data} />
