@@ -1,6 +1,6 @@
 //! `zkbridge ls`: prints the children of a znode at a moment.
 
-use bridge_console::text::{escaped, size};
+use bridge_console::text::{columns, escaped, size};
 use bridge_console::{Color, Style};
 use bridge_core::journal::Position;
 use bridge_core::path::ZnodePath;
@@ -24,6 +24,9 @@ sign and a word for how certain that is. Reads only the journal.
 
 Exit codes: 0 printed, 1 the journal knows no such znode,
 2 the command line or the configuration is wrong, 3 there is no journal";
+
+/// Longer names move their own values only.
+const NAME_WIDTH_MAX: usize = 40;
 
 /// Options of `ls`.
 #[derive(Args, Debug)]
@@ -69,10 +72,9 @@ pub fn run(args: &LsArgs) -> Result<(), Failure> {
     let style = Style::for_stdout(Color::Auto);
     let mut text = format!("{} at {}\n", escaped(&args.path), moment_words(&list.to));
     text.push_str(&doubt_lines(&list.to.doubts, &style));
-    let width = list.items.iter().map(|item| escaped(&item.name).chars().count());
-    let width = width.max().unwrap_or(0).min(40);
+    let width = name_width(list.items.iter().map(|item| (0, item)));
     for item in &list.items {
-        text.push_str(&child_line(item, width, &style));
+        text.push_str(&child_line(item, 0, width, &style));
         text.push_str(&doubt_lines(&item.doubts, &style));
     }
     print(&text)?;
@@ -89,15 +91,30 @@ pub fn run(args: &LsArgs) -> Result<(), Failure> {
     }
 }
 
-/// A child on one line; also of `tree`.
-pub fn child_line(item: &ChildItem, width: usize, style: &Style) -> String {
-    let (sign, word) = sign(item.certainty);
-    let name = escaped(&item.name);
+/// The name of a child as it is printed: with a slash if it has children itself.
+fn name_words(item: &ChildItem) -> String {
     let slash = if item.has_children { "/" } else { "" };
-    let name = format!("{name}{slash}");
-    let mut parts = vec![format!("{sign} {}", Tone::Strong.paint(&name, style))];
-    let pad = (width + 1).saturating_sub(name.chars().count());
-    parts.push(" ".repeat(pad));
+    format!("{}{slash}", escaped(&item.name))
+}
+
+/// The columns of the names of these children, each with the columns before it.
+pub fn name_width<'a>(items: impl Iterator<Item = (usize, &'a ChildItem)>) -> usize {
+    let width = items.map(|(indent, item)| indent + columns(&name_words(item)));
+    width.max().unwrap_or(0).min(NAME_WIDTH_MAX)
+}
+
+/// A child on one line, after `indent` columns; also of `tree`. Its values begin after `width` columns for the indent and
+/// the name.
+pub fn child_line(item: &ChildItem, indent: usize, width: usize, style: &Style) -> String {
+    let (sign, word) = sign(item.certainty);
+    let name = name_words(item);
+    let pad = width.saturating_sub(indent + columns(&name));
+    let mut parts = vec![format!(
+        "{}{sign} {}{}",
+        " ".repeat(indent),
+        Tone::Strong.paint(&name, style),
+        " ".repeat(pad)
+    )];
     match (item.exists, item.version) {
         (Some(true), Some(version)) => {
             let bytes = item
@@ -118,4 +135,54 @@ pub fn child_line(item: &ChildItem, width: usize, style: &Style) -> String {
         parts.push(word.to_owned());
     }
     parts.join(" ").trim_end().to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_console::Layout;
+    use bridge_query::Certainty;
+
+    use super::*;
+
+    fn child(name: &str, has_children: bool) -> ChildItem {
+        ChildItem {
+            name: name.to_owned(),
+            exists: Some(true),
+            size: Some(7),
+            changed: None,
+            mzxid: None,
+            version: Some(3),
+            kind: None,
+            seq: None,
+            has_children,
+            certain: true,
+            certainty: Certainty::Exact,
+            doubts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn values_are_in_one_column_whether_a_name_ends_with_a_slash_is_indented_or_is_wide() {
+        let style = Style::PLAIN.with_layout(Layout::Wide);
+        let columns_of_values = |rows: &[(usize, ChildItem)]| {
+            let width = name_width(rows.iter().map(|(indent, item)| (*indent, item)));
+            let lines = rows
+                .iter()
+                .map(|(indent, item)| child_line(item, *indent, width, &style));
+            let at = lines.map(|line| columns(&line[..line.find("7 B").expect("the size")]));
+            at.collect::<Vec<_>>()
+        };
+        let rows = [
+            (0, child("services", true)),
+            (2, child("a", false)),
+            (2, child("payments", true)),
+            (4, child("x", true)),
+            (0, child("東京", false)),
+        ];
+        let found = columns_of_values(&rows);
+        assert!(found.iter().all(|at| *at == found[0]), "{found:?}");
+        let longest = [(0, child(&"n".repeat(39), true)), (0, child(&"n".repeat(40), false))];
+        let found = columns_of_values(&longest);
+        assert_eq!(found[0], found[1], "at the greatest width");
+    }
 }

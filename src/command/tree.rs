@@ -10,7 +10,7 @@ use bridge_query::answer::{ChildItem, ChildrenQuestion, Moment};
 use clap::Args;
 use serde::Serialize;
 
-use super::ls::child_line;
+use super::ls::{child_line, name_width};
 use super::question::{QuestionFlags, doubt_lines, moment_words, never_seen, pages};
 use super::{argument, print, print_json};
 use crate::bridge::wall_clock;
@@ -30,6 +30,9 @@ Exit codes: 0 printed, 1 the journal knows no such znode,
 
 /// Znodes printed unless `-n` gives another number.
 const COUNT: usize = 1_000;
+
+/// Columns of a level.
+const INDENT: usize = 2;
 
 /// Options of `tree`.
 #[derive(Args, Debug)]
@@ -103,9 +106,10 @@ pub fn run(args: &TreeArgs) -> Result<(), Failure> {
     let style = Style::for_stdout(Color::Auto);
     let mut text = format!("{} at {}\n", escaped(&args.path), moment_words(&answer.moment));
     text.push_str(&doubt_lines(&answer.moment.doubts, &style));
+    let indent = |item: &TreeItem| INDENT * (item.depth - 1);
+    let width = name_width(answer.items.iter().map(|item| (indent(item), &item.child)));
     for item in &answer.items {
-        let indent = "  ".repeat(item.depth - 1);
-        text.push_str(&format!("{indent}{}", child_line(&item.child, 0, &style)));
+        text.push_str(&child_line(&item.child, indent(item), width, &style));
     }
     print(&text)?;
     if !answer.complete {
