@@ -6,6 +6,7 @@ use bridge_core::journal::Position;
 use bridge_core::number::{Seq, SessionId};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Op, Timestamp};
+use bridge_query::answer::DiffKind;
 use bridge_query::{JournalQuery, PathPattern, Selection, parse_position, parse_range_end};
 
 use super::problem::Problem;
@@ -172,15 +173,42 @@ impl Parameters {
         Ok(switch?.unwrap_or(false))
     }
 
+    /// The differences that a list has; empty: all.
+    pub(super) fn kinds(&self) -> Result<Vec<DiffKind>, Problem> {
+        self.words("kind", "kind of difference", DiffKind::ALL, DiffKind::as_str)
+    }
+
+    /// Some of the words that name these values, separated by commas; none if the parameter is left out.
+    fn words<T: Copy>(
+        &self,
+        name: &str,
+        noun: &str,
+        all: &[T],
+        as_str: fn(T) -> &'static str,
+    ) -> Result<Vec<T>, Problem> {
+        let word = |text: &str| {
+            let found = all.iter().copied().find(|one| as_str(*one) == text);
+            found.ok_or_else(|| {
+                let known: Vec<&str> = all.iter().map(|one| as_str(*one)).collect();
+                format!(
+                    "'{text}' is no {noun}\nhelp: give one or several of {}, separated by commas",
+                    known.join(", ")
+                )
+            })
+        };
+        let found = self.parsed(name, |text| text.split(',').map(word).collect())?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// The filter of a list, and its name for cursors.
     pub(super) fn selection(&self) -> Result<(Selection, String), Problem> {
         let pattern = |text: &str| PathPattern::parse(text).map_err(|error| error.to_string());
         let under = self.parsed("under", pattern)?;
-        let ops = self.parsed("op", |text| text.split(',').map(op).collect())?;
+        let ops = self.words("op", "operation", Op::ALL, Op::as_str)?;
         let selection = Selection {
             paths: under.into_iter().collect(),
             within: self.parsed("glob", pattern)?,
-            ops: ops.unwrap_or_default(),
+            ops,
             session: self.parsed::<SessionId>("session", argument::session)?,
             client: self.parsed("client", short)?,
             user: self.parsed("user", short)?,
@@ -200,15 +228,4 @@ fn short(text: &str) -> Result<String, String> {
             "it has more than {TEXT_CHARS_MAX} characters\nhelp: look for a shorter text"
         )),
     }
-}
-
-fn op(text: &str) -> Result<Op, String> {
-    let found = Op::ALL.iter().copied().find(|op| op.as_str() == text);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = Op::ALL.iter().map(|op| op.as_str()).collect();
-        format!(
-            "'{text}' is no operation\nhelp: give one or several of {}, separated by commas",
-            known.join(", ")
-        )
-    })
 }

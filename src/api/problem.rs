@@ -53,7 +53,7 @@ impl Problem {
         ));
         let name = match parameter {
             "at" | "from" | "to" | "a" | "b" => "bad-moment",
-            "under" | "glob" | "op" | "session" | "client" | "user" | "text" => "bad-filter",
+            "under" | "glob" | "op" | "session" | "client" | "user" | "text" | "kind" => "bad-filter",
             _ => "bad-parameter",
         };
         Problem {

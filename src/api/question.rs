@@ -165,6 +165,7 @@ pub(super) fn diff(
         under: &under,
         a,
         b: parameters.moment("b", journal, now)?,
+        kinds: &parameters.kinds()?,
         cursor: parameters.cursor(),
         limit: parameters.limit()?,
     };

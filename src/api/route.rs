@@ -261,6 +261,11 @@ pub(super) const ROUTES: &[Route] = &[
             ),
             required(text("a", "The first moment.")),
             text("b", "The second moment. Left out: the end of the journal."),
+            text(
+                "kind",
+                "One or several kinds of differences, separated by commas; those that are not certain are listed, too. \
+                 Left out: all.",
+            ),
             CURSOR,
             LIMIT,
         ],

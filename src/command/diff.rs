@@ -19,11 +19,12 @@ const EXAMPLES: &str = "\
 Examples:
   zkbridge diff /config 1h now
   zkbridge diff /services 0x300001a2f 0x300001b00 --json
-  zkbridge diff / yesterday today
+  zkbridge diff / yesterday today --kind created --kind deleted
 
-Prints + created, - deleted, ~ changed, = deleted and created again, and
-? where it is not certain whether there is a difference. Values are cut to the
-width of the terminal, unless --wide is given; into a pipe they are whole.
+Prints + created, - deleted, ~ changed, ± deleted and created again, = written
+with the data that it had, and ? where it is not certain whether there is a
+difference. Values are cut to the width of the terminal, unless --wide is given;
+into a pipe they are whole. A change of an access control list alone is none.
 Reads only the journal.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
@@ -42,6 +43,10 @@ pub struct DiffArgs {
     /// Second moment [default: the end of the journal]
     #[arg(value_name = "B", value_parser = argument::position)]
     b: Option<Position>,
+    /// Print only these differences, and those that are not certain;
+    /// repeatable [default: all]
+    #[arg(long, value_name = "KIND", value_parser = argument::word_of(DiffKind::ALL, DiffKind::as_str))]
+    kind: Vec<DiffKind>,
     /// Print at most N paths
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = COUNT, value_parser = argument::count)]
     count: usize,
@@ -60,6 +65,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
             under: &args.under,
             a: args.a,
             b: args.b,
+            kinds: &args.kind,
             cursor,
             limit,
         };
@@ -78,7 +84,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
     for item in &list.items {
         text.push_str(&item_lines(item, &style));
     }
-    text.push_str(&sums(&list.items));
+    text.push_str(&sums(&list.items, &args.kind));
     print(&text)?;
     if let Some(words) = rest_words(&list, "differences") {
         notice(words);
@@ -87,14 +93,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
 }
 
 fn item_lines(item: &DiffItem, style: &Style) -> String {
-    let sign = match item.kind {
-        DiffKind::Created => "+",
-        DiffKind::Deleted => "-",
-        DiffKind::Changed => "~",
-        DiffKind::Recreated => "=",
-        DiffKind::Uncertain => "?",
-    };
-    let mut text = format!("{sign} {}\n", Tone::Strong.paint(&escaped(&item.path), style));
+    let mut text = format!("{} {}\n", sign(item.kind), Tone::Strong.paint(&escaped(&item.path), style));
     for (label, value) in [("a", &item.before), ("b", &item.after)] {
         let Some(value) = value else { continue };
         if value.exists == Some(false) && value.certain {
@@ -121,17 +120,56 @@ fn state_words(value: &AsOfValue, style: &Style) -> String {
     }
 }
 
-fn sums(items: &[DiffItem]) -> String {
-    let count = |kind| items.iter().filter(|item| item.kind == kind).count();
-    let changed = count(DiffKind::Changed) + count(DiffKind::Recreated);
-    let mut text = format!(
-        "+{} -{} ~{changed}",
-        count(DiffKind::Created),
-        count(DiffKind::Deleted)
-    );
-    let uncertain = count(DiffKind::Uncertain);
-    if uncertain > 0 {
-        text.push_str(&format!(", {uncertain} uncertain"));
+fn sign(kind: DiffKind) -> &'static str {
+    match kind {
+        DiffKind::Created => "+",
+        DiffKind::Deleted => "-",
+        DiffKind::Changed => "~",
+        DiffKind::Recreated => "±",
+        DiffKind::Rewritten => "=",
+        DiffKind::Uncertain => "?",
     }
-    text + "\n"
+}
+
+/// The number of each kind that may be printed; of a rare one only where there are some.
+fn sums(items: &[DiffItem], kinds: &[DiffKind]) -> String {
+    let mut sums = Vec::new();
+    for kind in DiffKind::ALL {
+        let count = items.iter().filter(|item| item.kind == *kind).count();
+        let is_named = match kind {
+            DiffKind::Created | DiffKind::Deleted | DiffKind::Changed => {
+                kinds.is_empty() || kinds.contains(kind)
+            }
+            DiffKind::Recreated | DiffKind::Rewritten | DiffKind::Uncertain => count > 0,
+        };
+        if is_named {
+            sums.push(format!("{}{count}", sign(*kind)));
+        }
+    }
+    sums.join(" ") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::path::ZnodePath;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_difference_has_a_sign_and_a_count_of_its_own() {
+        let of = |kinds: &[DiffKind]| {
+            let items = kinds.iter().map(|kind| DiffItem {
+                path: ZnodePath::slash(),
+                kind: *kind,
+                before: None,
+                after: None,
+            });
+            items.collect::<Vec<_>>()
+        };
+        assert_eq!(sums(&[], &[]), "+0 -0 ~0\n");
+        assert_eq!(sums(&of(DiffKind::ALL), &[]), "+1 -1 ~1 ±1 =1 ?1\n");
+        let rewritten = of(&[DiffKind::Rewritten, DiffKind::Rewritten]);
+        assert_eq!(sums(&rewritten, &[]), "+0 -0 ~0 =2\n");
+        assert_eq!(sums(&[], &[DiffKind::Created, DiffKind::Rewritten]), "+0\n");
+    }
 }

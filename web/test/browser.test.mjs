@@ -194,6 +194,10 @@ test("a diff names each difference with its kind and shows both values", async (
   await page.locator(".lines .taken", { hasText: "250" }).waitFor();
   await page.locator(".lines .added", { hasText: "900" }).waitFor();
   await page.locator(".rows button", { hasText: "/config/gone" }).getByText("deleted").waitFor();
+  await page.getByLabel("Kinds").fill("deleted");
+  await page.getByRole("button", { name: "Compare" }).click();
+  await page.locator(".rows button", { hasText: "/config/limits" }).waitFor({ state: "detached" });
+  await page.locator(".rows button", { hasText: "/config/gone" }).getByText("deleted").waitFor();
   assert.deepEqual(faults, []);
   await context.close();
 });

@@ -203,6 +203,7 @@ impl Asking<'_> {
             under: &under,
             a: Position::Time(Timestamp(BEGIN_MS + DAY_MS + DAY_MS / 2)),
             b: None,
+            kinds: &[],
             cursor: None,
             limit: 200,
         };

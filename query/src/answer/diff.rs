@@ -44,6 +44,8 @@ pub struct DiffQuestion<'a> {
     pub a: Position,
     /// The second moment; `None` is the end of the journal.
     pub b: Option<Position>,
+    /// Only these differences, and those that are not certain; empty: all.
+    pub kinds: &'a [DiffKind],
     /// The `next` of the page before.
     pub cursor: Option<&'a str>,
     /// Items of a page, [`PAGE_MAX`] at most.
@@ -64,19 +66,45 @@ pub struct DiffItem {
 }
 
 /// A difference between two moments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DiffKind {
     /// It exists only at the second moment.
     Created,
     /// It exists only at the first moment.
     Deleted,
-    /// It was written.
+    /// It was written, and its data is another one, or is not known at both moments.
     Changed,
     /// It was deleted and created again.
     Recreated,
+    /// It was written, and its data and its access control list are the same at both moments.
+    Rewritten,
     /// Perhaps there is a difference; the doubts say why it is not known.
     Uncertain,
+}
+
+impl DiffKind {
+    /// All of them.
+    pub const ALL: &'static [DiffKind] = &[
+        DiffKind::Created,
+        DiffKind::Deleted,
+        DiffKind::Changed,
+        DiffKind::Recreated,
+        DiffKind::Rewritten,
+        DiffKind::Uncertain,
+    ];
+
+    /// Its name in documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DiffKind::Created => "created",
+            DiffKind::Deleted => "deleted",
+            DiffKind::Changed => "changed",
+            DiffKind::Recreated => "recreated",
+            DiffKind::Rewritten => "rewritten",
+            DiffKind::Uncertain => "uncertain",
+        }
+    }
 }
 
 /// The version of a znode, as far as it is certain.
@@ -143,6 +171,29 @@ impl KnownVersion {
     }
 }
 
+/// The difference of a znode between two moments; `None`: there is none.
+fn difference(before: Option<&AsOfValue>, after: Option<&AsOfValue>) -> Option<DiffKind> {
+    match KnownVersion::of(before).difference(KnownVersion::of(after))? {
+        DiffKind::Changed if before.zip(after).is_some_and(|(a, b)| is_rewritten(a, b)) => {
+            Some(DiffKind::Rewritten)
+        }
+        kind => Some(kind),
+    }
+}
+
+/// Whether two versions of a znode have the same data and, by the number of its writes, the same access control list.
+fn is_rewritten(before: &AsOfValue, after: &AsOfValue) -> bool {
+    let lists = |value: &AsOfValue| value.stat.map(|stat| stat.aversion);
+    let is_whole = |data: &Data| !data.truncated || data.digest.is_some();
+    let data = before.data.as_ref().zip(after.data.as_ref());
+    lists(before) == lists(after)
+        && data.is_some_and(|(one, other)| {
+            (one.size, &one.bytes, one.digest) == (other.size, &other.bytes, other.digest)
+                && is_whole(one)
+                && is_whole(other)
+        })
+}
+
 impl JournalQuery {
     /// The paths of a subtree that differ between two moments, parents first, by the bytes of their names.
     ///
@@ -154,10 +205,12 @@ impl JournalQuery {
         question: &DiffQuestion<'_>,
         now: Timestamp,
     ) -> Result<AnswerList<DiffItem>, QueryError> {
-        let DiffQuestion { under, a, b, .. } = *question;
+        let DiffQuestion {
+            under, a, b, kinds, ..
+        } = *question;
         self.must_be_visible(under)?;
         let limit = question.limit.clamp(1, PAGE_MAX);
-        let hash = query_hash(&("diff", under.as_str(), asked(Some(a)), asked(b)));
+        let hash = query_hash(&("diff", under.as_str(), asked(Some(a)), asked(b), kinds));
         let (a, b, visited) = match question.cursor {
             Some(text) => {
                 let [a, b, visited] = Cursor::parts(text, hash)?;
@@ -180,6 +233,8 @@ impl JournalQuery {
             let is_same = known.last.is_none_or(|last| last <= settled);
             !is_same && self.access(&known.path) != Access::Hidden
         };
+        let is_wanted =
+            |kind: &DiffKind| kinds.is_empty() || kinds.contains(kind) || *kind == DiffKind::Uncertain;
         let is_all = 'page: loop {
             let room = (limit - items.len())
                 .min(COMPARED_MAX - compared)
@@ -201,8 +256,7 @@ impl JournalQuery {
                     }
                     compared += 1;
                     last = Some(known.path.clone());
-                    let version = KnownVersion::of(then.as_ref());
-                    let Some(kind) = version.difference(KnownVersion::of(later.as_ref())) else {
+                    let Some(kind) = difference(then.as_ref(), later.as_ref()).filter(is_wanted) else {
                         continue;
                     };
                     let [then, later] = [then, later].map(|value| value.map(preview));

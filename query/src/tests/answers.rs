@@ -129,6 +129,7 @@ fn the_pages_of_a_difference_visit_each_path_once_parents_first() {
                 under: &path("/a"),
                 a: at(4),
                 b: None,
+                kinds: &[],
                 cursor: cursor.as_deref(),
                 limit,
             };

@@ -4,6 +4,7 @@ mod answers;
 mod as_of;
 mod counted;
 mod deletes;
+mod differences;
 mod downtime;
 mod ended;
 mod gaps;

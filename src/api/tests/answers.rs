@@ -62,6 +62,17 @@ async fn each_question_is_answered_with_its_moment() {
     let diff = served.json("/sources/main/diff?under=/a&a=3&b=5").await;
     assert_eq!(diff["items"][0]["path"], "/a");
     assert_eq!(diff["items"][0]["kind"], "changed");
+    let kinds = served
+        .json("/sources/main/diff?under=/a&a=3&b=5&kind=created,rewritten")
+        .await;
+    assert!(
+        kinds["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|item| item["kind"] != "changed"),
+        "{kinds}"
+    );
 
     let activity = served.json("/sources/main/activity?buckets=2").await;
     let total: u64 = activity["items"]
@@ -203,6 +214,13 @@ async fn a_wrong_parameter_is_a_problem_that_names_it_and_says_what_to_do() {
     )
     .await;
     check(&format!("{main}/diff"), 400, "bad-moment", Some("a")).await;
+    check(
+        &format!("{main}/diff?a=1&kind=new"),
+        400,
+        "bad-filter",
+        Some("kind"),
+    )
+    .await;
     check(&format!("{main}/records/99"), 404, "never-seen", None).await;
     check(&format!("{main}/records/x"), 400, "bad-parameter", Some("seq")).await;
     check(&format!("{main}/letters?sink=none"), 404, "never-seen", None).await;

@@ -6,15 +6,16 @@ import { Doubts, Field, Mark, MomentLine, More, ValueDiff, count, typed } from "
 import type { ScreenProps } from "../main";
 
 const PAGE = 200;
-const SIGNS: { [kind: string]: string } = { created: "+", deleted: "−", changed: "~", recreated: "±", uncertain: "?" };
+const SIGNS: { [kind: string]: string } = { created: "+", deleted: "−", changed: "~", recreated: "±", rewritten: "=", uncertain: "?" };
 
 export function Diff({ where, go }: ScreenProps) {
   const under = where.params["under"] ?? "/";
   const a = where.params["a"] ?? "1h";
   const b = where.params["b"] ?? "";
+  const kind = where.params["kind"] ?? "";
   const open = where.params["path"] ?? "";
-  const pages = usePages<DiffItem, List<DiffItem>>(JSON.stringify([where.source, under, a, b]), (cursor) =>
-    get(where.source, "diff", { under, a, b, cursor, limit: PAGE }));
+  const pages = usePages<DiffItem, List<DiffItem>>(JSON.stringify([where.source, under, a, b, kind]), (cursor) =>
+    get(where.source, "diff", { under, a, b, kind, cursor, limit: PAGE }));
   const first = pages.pages[0];
   const last = pages.pages[pages.pages.length - 1];
   const counts = new Map<string, number>();
@@ -31,6 +32,7 @@ export function Diff({ where, go }: ScreenProps) {
         <Field label="Under"><input name="under" key={under} value={under} spellcheck={false} /></Field>
         <Field label="A"><input name="a" key={`a${a}`} value={a} /></Field>
         <Field label="B"><input name="b" key={`b${b}`} value={b} placeholder="now" /></Field>
+        <Field label="Kinds"><input name="kind" key={`kind${kind}`} value={kind} placeholder="created,changed" spellcheck={false} /></Field>
         <button type="submit">Compare</button>
         <button type="button" onClick={() => go({ params: { ...where.params, a: b || "now", b: a, path: "" } })}>Swap</button>
       </form>
