@@ -32,9 +32,10 @@ use std::sync::PoisonError;
 
 use bridge_core::journal::{DateKind, OpCount, RecordDate, StretchSummary};
 use bridge_core::number::Seq;
-use bridge_core::record::{Op, Record, Timestamp};
+use bridge_core::record::{Op, Record, Times, Timestamp};
 
 use crate::activity::Grouping;
+use crate::answer::Moment;
 use crate::coverage::LATE_MS;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
@@ -81,10 +82,15 @@ pub(crate) fn own_time(date: &RecordDate) -> Timestamp {
     let captured = date.time.captured;
     match (date.kind, date.time.changed) {
         (DateKind::Committed, Some(changed)) => believed(changed, captured),
-        // A service event comes with its change.
-        (DateKind::Found, Some(changed)) => changed.min(captured),
+        (DateKind::Found, _) => time_of_event(&date.time),
         _ => captured,
     }
+}
+
+/// When a service event counts, which comes with its change.
+fn time_of_event(time: &Times) -> Timestamp {
+    time.changed
+        .map_or(time.captured, |changed| changed.min(time.captured))
 }
 
 /// The time of a transaction that was captured long after it; `None` for any other record.
@@ -321,6 +327,32 @@ impl JournalQuery {
     pub(crate) fn counted_at(&self, seq: Seq, captured: Timestamp) -> Result<Timestamp, QueryError> {
         let reached = self.with_stretches(|stretches, tail, lend| stretches.reached(seq, tail, lend))?;
         Ok(reached.flatten().unwrap_or(captured))
+    }
+
+    /// When the last record at or before a moment counts; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn time_of(&self, moment: &Moment) -> Result<Option<Timestamp>, QueryError> {
+        let before = moment.before.as_ref();
+        before
+            .map(|before| self.counted_at(before.seq, before.captured))
+            .transpose()
+    }
+
+    /// The times at which service events count, for themselves: with the transactions of the journal, or where it has none
+    /// at their capture.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn clock_of_events(&self) -> Result<fn(&Times) -> Timestamp, QueryError> {
+        let has_transactions = self.with_stretches(|_, _, _| Ok(()))?.is_some();
+        Ok(match has_transactions {
+            true => time_of_event,
+            false => |time| time.captured,
+        })
     }
 
     /// When the change after a mark was, if that is a transaction.

@@ -52,7 +52,7 @@ pub use config::{
 };
 pub use machine::ServiceMachine;
 pub use memory::MemoryState;
-pub use past::PastServices;
+pub use past::{PastMoment, PastServices};
 pub use present::{Present, PresentInstance, PresentLeader};
 pub use recognition::{ProposedSection, Recognition};
 pub use shown::{shown_endpoint, shown_instance};

@@ -13,7 +13,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::record::{Endpoint, InstanceStatus, Liveness, ServiceEvent, ServiceEventType, Timestamp};
+use bridge_core::record::{
+    Endpoint, InstanceStatus, Liveness, ServiceEvent, ServiceEventType, Times, Timestamp,
+};
 use serde_json::Value;
 
 use crate::present::{Present, PresentInstance, PresentLeader};
@@ -26,6 +28,23 @@ type InstanceKey = (String, String, Option<String>, Option<String>, String);
 
 /// Names an election: section, election.
 type ElectionKey = (String, String);
+
+/// A moment, and how events compare with it.
+#[derive(Clone, Copy, Debug)]
+pub struct PastMoment {
+    /// Its time, as `counted` gives them.
+    pub time: Timestamp,
+    /// When the last record before it was captured: of a history that was read late, long after `time`.
+    pub captured: Timestamp,
+    /// The time at which a change counts.
+    pub counted: fn(&Times) -> Timestamp,
+}
+
+impl PastMoment {
+    fn has_passed(&self, times: &Times) -> bool {
+        (self.counted)(times) <= self.time
+    }
+}
 
 /// Takes the events of a journal in their order, those up to the moment first.
 #[derive(Debug, Default)]
@@ -88,8 +107,8 @@ impl PastServices {
         }
     }
 
-    /// Takes the next event after the moment, which was at this time.
-    pub fn take_after(&mut self, event: &ServiceEvent, moment: Timestamp) {
+    /// Takes the next event after the moment.
+    pub fn take_after(&mut self, event: &ServiceEvent, moment: &PastMoment) {
         if let Some(mut key) = self.instance_key(event) {
             if let Some(renamed) = renamed(event, &key) {
                 // It had the other identity, and nobody this one.
@@ -129,7 +148,7 @@ impl PastServices {
 
     /// The instances and leaders of the moment, and the number of those whose state is not known. `now` has those at the
     /// end of the journal; `is_whole`: all events before the moment are kept.
-    pub fn at_moment(mut self, now: Present, moment: Timestamp, is_whole: bool) -> (Present, u64) {
+    pub fn at_moment(mut self, now: Present, moment: &PastMoment, is_whole: bool) -> (Present, u64) {
         let mut unknown = 0;
         // No event says of those that flap when they came back.
         for instance in now.instances.into_iter().filter(|one| !one.is_flapping) {
@@ -137,17 +156,17 @@ impl PastServices {
             match self.instances.entry(key) {
                 // Nothing has happened to it since the first event that is kept.
                 Entry::Vacant(entry) => {
-                    let was_there = !is_whole && instance.since <= moment;
+                    let was_there = !is_whole && instance.since <= moment.captured;
                     let mut then = instance;
-                    then.leaving_since = then.leaving_since.filter(|since| *since <= moment);
+                    then.leaving_since = then.leaving_since.filter(|since| moment.has_passed(since));
                     then.is_leaving = then.leaving_since.is_some();
                     entry.insert(PastState::later(was_there.then_some(then), true));
                 }
                 Entry::Occupied(mut entry) => {
                     let past = entry.get_mut();
                     if let (Some(then), false) = (&mut past.state, past.has_later) {
-                        then.is_leaving = instance.leaving_since.is_some_and(|since| since <= moment);
-                        then.leaving_since = instance.leaving_since.filter(|_| then.is_leaving);
+                        then.leaving_since = instance.leaving_since.filter(|since| moment.has_passed(since));
+                        then.is_leaving = then.leaving_since.is_some();
                         past.has_later = true;
                     }
                 }
@@ -244,11 +263,11 @@ fn instance_after(event: &ServiceEvent, before: Option<&PresentInstance>) -> Pre
 }
 
 /// An instance before the first event of it that is kept.
-fn instance_before(event: &ServiceEvent, moment: Timestamp) -> PastState<PresentInstance> {
+fn instance_before(event: &ServiceEvent, moment: &PastMoment) -> PastState<PresentInstance> {
     use ServiceEventType::{InstanceChanged, InstanceDown, InstanceListed, InstanceRestarted};
     let mut then = instance_after(event, None);
     // The bridge knew it, and since when is not kept.
-    then.since = moment;
+    then.since = moment.time;
     match event.kind {
         InstanceDown => {
             leaves(&mut then, event, moment);
@@ -268,9 +287,9 @@ fn instance_before(event: &ServiceEvent, moment: Timestamp) -> PastState<Present
 }
 
 /// Its `down` comes after the moment; its registration may have gone before it.
-fn leaves(instance: &mut PresentInstance, down: &ServiceEvent, moment: Timestamp) {
-    instance.is_leaving = down.time.captured <= moment;
-    instance.leaving_since = Some(down.time.captured).filter(|_| instance.is_leaving);
+fn leaves(instance: &mut PresentInstance, down: &ServiceEvent, moment: &PastMoment) {
+    instance.leaving_since = Some(down.time).filter(|since| moment.has_passed(since));
+    instance.is_leaving = instance.leaving_since.is_some();
 }
 
 fn undo(instance: &mut PresentInstance, field: &str, from: &Value) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bridge_core::derive::DerivedState;
 use bridge_core::journal::JournalError;
 use bridge_core::number::SessionId;
-use bridge_core::record::{Endpoint, InstanceStatus, Liveness, Timestamp};
-use serde::Serialize;
+use bridge_core::record::{Endpoint, InstanceStatus, Liveness, Times, Timestamp};
+use serde::{Serialize, Serializer};
 
 use crate::announce::{liveness, session};
 use crate::flaps::FlapRow;
@@ -56,8 +56,13 @@ pub struct PresentInstance {
     pub is_flapping: bool,
     /// Its registration is gone, and `grace` holds the event back.
     pub is_leaving: bool,
-    /// Since when it is gone, then; null otherwise.
-    pub leaving_since: Option<Timestamp>,
+    /// Since when it is gone, then, in JSON when that was captured; null otherwise.
+    #[serde(serialize_with = "captured")]
+    pub leaving_since: Option<Times>,
+}
+
+fn captured<S: Serializer>(times: &Option<Times>, serializer: S) -> Result<S::Ok, S::Error> {
+    times.map(|times| times.captured).serialize(serializer)
 }
 
 /// The leader of an election.
@@ -135,7 +140,7 @@ fn of_state(section: String, row: InstanceRow, announced: Announced) -> PresentI
         since: announced.since,
         is_flapping: false,
         is_leaving: row.pending.is_some(),
-        leaving_since: row.pending.map(|pending| pending.cause.time.captured),
+        leaving_since: row.pending.map(|pending| pending.cause.time),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bridge_core::amount::Span;
 use bridge_core::record::{Op, ServiceEventType, Timestamp};
-use bridge_services::{PastServices, Present, PresentInstance, ServiceConfig, ServiceFormat};
+use bridge_services::{PastMoment, PastServices, Present, PresentInstance, ServiceConfig, ServiceFormat};
 use play::{Play, path};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -37,8 +37,26 @@ fn sections(grace: u64) -> Vec<ServiceConfig> {
 /// The state after some events.
 struct Snapshot {
     events: usize,
-    at: Timestamp,
+    at: PastMoment,
     present: Present,
+}
+
+/// A moment of a history that a watch has captured as it happened.
+fn live(at: i64) -> PastMoment {
+    PastMoment {
+        time: Timestamp(at),
+        captured: Timestamp(at),
+        counted: |time| time.captured,
+    }
+}
+
+/// A moment of transactions that were captured late.
+fn late(at: i64, captured: i64) -> PastMoment {
+    PastMoment {
+        time: Timestamp(at),
+        captured: Timestamp(captured),
+        counted: |time| time.changed.unwrap_or(time.captured),
+    }
 }
 
 /// Registrations that come, change and go, and the state after each step.
@@ -87,7 +105,7 @@ fn story(seed: u64, grace: u64) -> (Play, Vec<Snapshot>) {
         play.complete();
         snapshots.push(Snapshot {
             events: play.events.len(),
-            at: Timestamp(play.now),
+            at: live(play.now),
             present: Present::of(&mut play.state).unwrap(),
         });
     }
@@ -118,10 +136,10 @@ fn asked(play: &mut Play, snapshot: &Snapshot, removed: usize) -> (Present, u64)
         past.take_before(event);
     }
     for event in &play.events[snapshot.events.max(removed)..] {
-        past.take_after(event, snapshot.at);
+        past.take_after(event, &snapshot.at);
     }
     let now = Present::of(&mut play.state).unwrap();
-    past.at_moment(now, snapshot.at, removed == 0)
+    past.at_moment(now, &snapshot.at, removed == 0)
 }
 
 fn seeds() -> Vec<u64> {
@@ -183,7 +201,7 @@ fn an_instance_that_a_section_with_other_options_no_longer_lists_is_counted_as_u
     play.complete();
     let snapshot = Snapshot {
         events: play.events.len(),
-        at: Timestamp(play.now),
+        at: live(play.now),
         present: Present::default(),
     };
     let mut others = sections(0);
@@ -205,7 +223,7 @@ fn an_instance_whose_down_was_held_back_at_the_moment_is_leaving_then() {
     let check = |play: &mut Play, at: i64, is_leaving: bool| {
         let snapshot = Snapshot {
             events: 2,
-            at: Timestamp(at),
+            at: live(at),
             present: Present::default(),
         };
         let (present, unknown) = asked(play, &snapshot, 0);
@@ -217,6 +235,49 @@ fn an_instance_whose_down_was_held_back_at_the_moment_is_leaving_then() {
     assert_eq!(play.tick(11).len(), 2);
     check(&mut play, before, false);
     check(&mut play, before + 5_000, true);
+}
+
+#[test]
+fn in_a_history_that_was_captured_late_a_moment_is_compared_with_the_times_of_its_changes() {
+    let mut play = Play::new(&sections(10));
+    let begin = play.now;
+    let captured = begin + 3_600_000;
+    play.captured = Some(captured);
+    play.change("/a/services/pay/1", Op::Create, 1, &play::curator("pay", "h1"));
+    play.change("/a/services/pay/2", Op::Create, 2, &play::curator("pay", "h2"));
+    play.complete();
+    let listed = play.events.len();
+    play.now = begin + 10_000;
+    play.change("/a/services/pay/1", Op::Delete, 1, "");
+    play.complete();
+    let leaving = |play: &mut Play, at: i64, removed: usize| {
+        let snapshot = Snapshot {
+            events: listed,
+            at: late(at, captured),
+            present: Present::default(),
+        };
+        let (present, unknown) = asked(play, &snapshot, removed);
+        let leaving: Vec<bool> = present.instances.iter().map(|one| one.is_leaving).collect();
+        (leaving, unknown)
+    };
+    // While the end is held back, and after it.
+    for _ in 0..2 {
+        assert_eq!(leaving(&mut play, begin + 5_000, 0), (vec![false, false], 0));
+        assert_eq!(leaving(&mut play, begin + 15_000, 0), (vec![true, false], 0));
+        play.now = captured;
+        play.tick(11);
+    }
+    // Without the first events, too.
+    assert_eq!(leaving(&mut play, begin + 5_000, listed), (vec![false, false], 0));
+    assert_eq!(leaving(&mut play, begin + 15_000, listed), (vec![true, false], 0));
+    // The control: by the clock of the bridge it would not be leaving, and the other one not be there.
+    let of_bridge = Snapshot {
+        events: listed,
+        at: live(begin + 15_000),
+        present: Present::default(),
+    };
+    let (present, _) = asked(&mut play, &of_bridge, listed);
+    assert!(present.instances.iter().all(|one| !one.is_leaving) && present.instances.len() == 1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bridge_core::record::{Op, Record, ServiceEvent, Timestamp};
 use bridge_query::answer::Moment;
 use bridge_query::{Follower, JournalQuery, Selection};
 use bridge_services::{
-    PastServices, Present, PresentInstance, PresentLeader, shown_endpoint, shown_instance,
+    PastMoment, PastServices, Present, PresentInstance, PresentLeader, shown_endpoint, shown_instance,
 };
 use clap::Args;
 use globset::{Glob, GlobMatcher};
@@ -153,21 +153,21 @@ fn of_moment(
     at: Position,
 ) -> Result<OfSource, Failure> {
     let moment = journal.moment(Some(at), wall_clock()())?;
-    let time = time_of(&moment, at);
+    let then = past_moment(journal, &moment, at)?;
     let mut past = PastServices::default();
     let mut follower = Follower::new(Seq::ZERO);
     while let Some(page) = follower.next(journal, &of_services())? {
         for event in page.records.iter().filter_map(|record| event_of(args, record)) {
             match event.seq <= moment.seq {
                 true => past.take_before(event),
-                false => past.take_after(event, time),
+                false => past.take_after(event, &then),
             }
         }
     }
     // Events that came meanwhile are in the rows, too.
     let now = of_now(args, source, journal)?.present;
     let is_whole = moment.oldest.is_none_or(|oldest| oldest <= Seq(1));
-    let (present, unknown) = past.at_moment(now, time, is_whole);
+    let (present, unknown) = past.at_moment(now, &then, is_whole);
     Ok(OfSource {
         source: source.to_owned(),
         moment: Some(moment),
@@ -176,13 +176,18 @@ fn of_moment(
     })
 }
 
-/// The time of a moment on the bridge's clock.
-fn time_of(moment: &Moment, at: Position) -> Timestamp {
-    match (at, &moment.before) {
-        (Position::Time(time), _) => time,
-        (_, Some(before)) => before.captured,
-        (_, None) => Timestamp(0),
-    }
+/// A moment in the times of the history: where a source reads transactions, those of ZooKeeper.
+fn past_moment(journal: &JournalQuery, moment: &Moment, at: Position) -> Result<PastMoment, Failure> {
+    let time = match at {
+        Position::Time(time) => time,
+        _ => journal.time_of(moment)?.unwrap_or(Timestamp(0)),
+    };
+    let before = moment.before.as_ref();
+    Ok(PastMoment {
+        time,
+        captured: before.map_or(time, |before| before.captured),
+        counted: journal.clock_of_events()?,
+    })
 }
 
 fn of_services() -> Selection {

@@ -32,6 +32,8 @@ pub struct Play {
     /// The most events of one batch.
     pub batch_max: usize,
     pub now: i64,
+    /// When changes are captured, of a history that is read late; `None`: as they happen, by a watch.
+    pub captured: Option<i64>,
     zxid: u64,
     /// When each znode was created.
     born: BTreeMap<String, u64>,
@@ -45,6 +47,7 @@ impl Play {
             events: Vec::new(),
             batch_max: 0,
             now: 1_795_355_000_000,
+            captured: None,
             zxid: 0x10,
             born: BTreeMap::new(),
         };
@@ -100,8 +103,8 @@ impl Play {
             owner: SessionId(owner),
             fidelity: Fidelity::Exact,
             missed: Some(0),
-            changed: None,
-            captured: Timestamp(self.now),
+            changed: self.captured.map(|_| Timestamp(self.now)),
+            captured: Timestamp(self.captured.unwrap_or(self.now)),
             data: (op != Op::Delete).then_some(&data),
             txn: None,
         };
