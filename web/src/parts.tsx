@@ -71,6 +71,9 @@ export function Time({ at, short }: { at: string | number | null | undefined; sh
   return <time dateTime={new Date(at).toISOString()}>{clock(at, short)}</time>;
 }
 
+/** When a change happened, as a moment finds it, and not when it was captured, which may be long after. */
+export const happened = (time: { changed?: string | null; captured: string }) => time.changed ?? time.captured;
+
 export function bytes(count: number): string {
   if (count < 1024) return `${count} B`;
   if (count < 1 << 20) return `${(count / 1024).toFixed(1)} KiB`;
@@ -162,7 +165,7 @@ export function MomentLine({ moment }: { moment: Moment }) {
   return (
     <p class="moment">
       <Mark of={moment.certainty} doubts={moment.doubts} />{" "}
-      <Time at={moment.before?.captured} /> <span class="zone">{zone.utc ? "UTC" : "local time"}</span>{" "}
+      <Time at={moment.before && happened(moment.before)} /> <span class="zone">{zone.utc ? "UTC" : "local time"}</span>{" "}
       <code>{zxid(moment.before?.zxid)}</code> <span>seq {count(moment.seq)}</span>
     </p>
   );

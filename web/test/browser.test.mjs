@@ -141,6 +141,20 @@ test("the slider shows the tree of each moment, and the address holds it", async
   await context.close();
 });
 
+test("a moment has the time of its change, not that of the capture", async () => {
+  const { page, context, faults } = await open();
+  const update = (await stage.api("/sources/main/changes?under=/config/limits&op=update")).items[0];
+  const text = new RegExp(`, ${update.time.changed}$`);
+  for (const [screen, query] of [["explorer", `?at=${update.seq}`], ["diff", `?under=%2F&a=${update.seq}`]]) {
+    await show(page, screen, query);
+    const shown = await page.locator(".moment time").first().getAttribute("datetime");
+    assert.equal(Date.parse(shown), Date.parse(update.time.changed));
+    if (screen === "explorer") assert.match(await page.getByRole("slider", { name: "moment" }).getAttribute("aria-valuetext"), text);
+  }
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test("the keyboard alone reaches a znode, the help and the other screens", async () => {
   const { page, context, faults } = await open();
   await show(page, "explorer", "?path=%2F");

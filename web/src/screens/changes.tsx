@@ -3,7 +3,7 @@ import { usePages } from "../hooks";
 import { address, ask, get, sourceAddress } from "../lib/api";
 import { visible } from "../lib/decode";
 import type { ChangeRecord, GapMark, List, Moment } from "../lib/types";
-import { Doubts, Failure, Field, Mark, More, Time, ValueDiff, certaintyOf, count, describeGap, isMark, preview, typed, zxid } from "../parts";
+import { Doubts, Failure, Field, Mark, More, Time, ValueDiff, certaintyOf, count, describeGap, happened, isMark, preview, typed, zxid } from "../parts";
 import { Problem } from "../lib/api";
 import type { ScreenProps } from "../main";
 
@@ -192,7 +192,7 @@ function Rows({ rows, where, go }: { rows: Row[] } & Pick<ScreenProps, "where" |
         return (
           <li key={row.seq}>
             <button type="button" aria-expanded={is} onClick={() => go({ params: { ...where.params, seq: is ? "" : String(row.seq) } }, true)}>
-              <Time at={record.time.changed ?? record.time.captured} />
+              <Time at={happened(record.time)} />
               <strong>{record.op}</strong>
               <Mark of={certaintyOf(record)} short />
               {(record.missed ?? 0) > 0 && <span>{record.missed} missed</span>}

@@ -4,7 +4,7 @@ import { get, sourceAddress } from "../lib/api";
 import { visible } from "../lib/decode";
 import { ancestors, joined, parentOf } from "../lib/place";
 import type { ChangeRecord, Child, GapSpan, History, List, Moment, NodeAnswer } from "../lib/types";
-import { Doubts, Failure, Field, Mark, MomentLine, More, Time, Value, ValueDiff, bytes, certaintyOf, count, exists, isMark, preview, typed, zxid } from "../parts";
+import { Doubts, Failure, Field, Mark, MomentLine, More, Time, Value, ValueDiff, bytes, certaintyOf, count, exists, happened, isMark, preview, typed, zxid } from "../parts";
 import type { ScreenProps } from "../main";
 
 /** Ten requests a second while the slider moves. */
@@ -109,7 +109,7 @@ function Slider({ moment, gaps, at, set, step, go }: {
       <button type="button" onClick={() => step(true)} aria-label="previous change below the selection" title="previous change ([)">◀</button>
       <div class="track">
         <input type="range" min={first} max={last} step={1} value={value} aria-label="moment"
-          aria-valuetext={`record ${value} of ${last}${moment?.before ? `, ${moment.before.captured}` : ""}`}
+          aria-valuetext={`record ${value} of ${last}${moment?.before ? `, ${happened(moment.before)}` : ""}`}
           onInput={(event) => scrub(Number(event.currentTarget.value))} />
         <div class="gaps" aria-hidden="true">
           {gaps.map((gap, index) => {
@@ -214,7 +214,7 @@ function LastChange({ source, path, at }: { source: string; path: string; at: st
   if (!record) return <p class="empty">No record of a change is kept.</p>;
   return (
     <>
-      <p><strong>{record.op}</strong> <Mark of={certaintyOf(record)} /> <Time at={record.time.changed ?? record.time.captured} /> {known ? <>seq {count(record.seq)}</> : "before the journal"}, against the value before it:</p>
+      <p><strong>{record.op}</strong> <Mark of={certaintyOf(record)} /> <Time at={happened(record.time)} /> {known ? <>seq {count(record.seq)}</> : "before the journal"}, against the value before it:</p>
       <ValueDiff before={record.before?.data} after={record.after?.data} />
     </>
   );
@@ -231,7 +231,7 @@ function Versions({ source, path, at, jump }: { source: string; path: string; at
         {pages.items.map(({ record }) => (
           <li key={record.seq} class={String(record.seq) === at ? "current" : ""}>
             <button type="button" onClick={() => jump(String(record.seq))}>
-              <Time at={record.time.changed ?? record.time.captured} />
+              <Time at={happened(record.time)} />
               <strong>{record.op}</strong>
               <Mark of={certaintyOf(record)} short />
               {(record.missed ?? 0) > 0 && <span>{record.missed} missed before</span>}
@@ -243,7 +243,7 @@ function Versions({ source, path, at, jump }: { source: string; path: string; at
         {past.map(({ record }) => (
           <li key={`past ${record.seq}`} class={record.zxid === at ? "current" : ""}>
             <button type="button" onClick={() => record.zxid && jump(record.zxid)}>
-              <Time at={record.time.changed ?? record.time.captured} />
+              <Time at={happened(record.time)} />
               <strong>{record.op}</strong>
               <Mark of={certaintyOf(record)} short />
               <span class="grow value">{preview(record.after?.data)}</span>
