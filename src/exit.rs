@@ -43,12 +43,39 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// A failure of this kind. Its message has one remedy at most.
     pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            message: message.into(),
+        let message = message.into();
+        debug_assert!(message.matches(HELP).count() <= 1, "{message}");
+        Failure { exit, message }
+    }
+}
+
+/// Between a cause and its remedy.
+const HELP: &str = "\nhelp: ";
+
+/// A message as its cause and its remedy.
+pub fn cause_and_help(message: &str) -> (&str, Option<&str>) {
+    match message.split_once(HELP) {
+        Some((cause, help)) => (cause, Some(help)),
+        None => (message, None),
+    }
+}
+
+/// Several messages as one, with all remedies after all causes.
+pub fn joined(messages: &[String]) -> String {
+    let parts: Vec<_> = messages.iter().map(|message| cause_and_help(message)).collect();
+    let causes: Vec<&str> = parts.iter().map(|(cause, _)| *cause).collect();
+    let mut helps: Vec<&str> = Vec::new();
+    for help in parts.into_iter().filter_map(|(_, help)| help) {
+        if !helps.contains(&help) {
+            helps.push(help);
         }
+    }
+    let causes = causes.join("; ");
+    match helps.is_empty() {
+        true => causes,
+        false => format!("{causes}{HELP}{}", helps.join("; ")),
     }
 }
 
@@ -87,3 +114,20 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_messages_have_one_line_with_their_remedies() {
+        let check = |messages: &[&str], expected: &str| {
+            let messages: Vec<String> = messages.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(joined(&messages), expected);
+        };
+        check(&["a", "b"], "a; b");
+        check(&["a\nhelp: x"], "a\nhelp: x");
+        check(&["a\nhelp: x", "b", "c\nhelp: y"], "a; b; c\nhelp: x; y");
+        check(&["a\nhelp: x", "b\nhelp: x"], "a; b\nhelp: x");
+    }
+}

@@ -6,6 +6,8 @@ use bridge_query::QueryError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::exit::cause_and_help;
+
 /// The longest part of a caller's text that a problem repeats.
 const SHOWN_CHARS_MAX: usize = 200;
 
@@ -47,10 +49,8 @@ impl Problem {
     /// A parameter that cannot be read.
     pub(super) fn bad_parameter(parameter: &str, reason: impl std::fmt::Display) -> Problem {
         let reason = reason.to_string();
-        let (detail, remedy) = reason.split_once("\nhelp: ").unwrap_or((
-            reason.as_str(),
-            "give the parameter as /api/v1/openapi.json describes it",
-        ));
+        let (detail, remedy) = cause_and_help(&reason);
+        let remedy = remedy.unwrap_or("give the parameter as /api/v1/openapi.json describes it");
         let name = match parameter {
             "at" | "from" | "to" | "a" | "b" => "bad-moment",
             "under" | "glob" | "op" | "session" | "client" | "user" | "text" | "kind" => "bad-filter",
@@ -206,9 +206,8 @@ impl Problem {
 
     pub(super) fn failed(detail: impl std::fmt::Display) -> Problem {
         let detail = detail.to_string();
-        let (detail, remedy) = detail
-            .split_once("\nhelp: ")
-            .unwrap_or((detail.as_str(), "see the log of the bridge"));
+        let (detail, remedy) = cause_and_help(&detail);
+        let remedy = remedy.unwrap_or("see the log of the bridge");
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "journal",

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::source::{RunningSource, journal_failure};
 use super::view::UnconfiguredSinks;
 use super::{Bridge, Reloaded, configuration, environment, journal_file};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, joined};
 
 /// An order of an operator for a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,7 +224,7 @@ impl Bridge {
         self.show();
         match failures.is_empty() {
             true => Ok(()),
-            false => Err(environment(failures.join("; "))),
+            false => Err(environment(joined(&failures))),
         }
     }
 

@@ -17,7 +17,7 @@ use super::opening::{self, OpeningSource, Openings, sinks_of};
 use super::sink_task::PreparedSink;
 use super::source::{PreparedSource, RunningSource};
 use super::{Bridge, Decisions, configuration};
-use crate::exit::Failure;
+use crate::exit::{Failure, joined};
 
 /// The result of a reload, by the names of the sinks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +63,7 @@ impl Reloaded {
             .map(|(name, cause)| format!("source '{name}': {cause}"))
             .collect();
         (!causes.is_empty()).then(|| {
-            format!(
-                "the configuration is taken over, except for {}",
-                causes.join("; ")
-            )
+            format!("the configuration is taken over, except for {}", joined(&causes))
         })
     }
 }

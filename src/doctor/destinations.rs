@@ -53,10 +53,7 @@ async fn opened(subject: &str, sink: &SinkConfig) -> Vec<Line> {
             lines
         }
         Err(why) => {
-            let (why, remedy) = why.split_once("\nhelp: ").unwrap_or((
-                &why,
-                "correct what the message names, and look again with 'zkbridge check --connect'",
-            ));
+            let remedy = "correct what the message names, and look again with 'zkbridge check --connect'";
             vec![Line::failure(subject, CHECK, why, remedy)]
         }
     }

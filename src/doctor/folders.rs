@@ -173,6 +173,7 @@ fn end(subject: &str, files: &[&FolderFiles], applied: Result<i64, String>) -> L
 
 #[cfg(test)]
 mod tests {
+    use super::super::for_people;
     use super::*;
 
     const EPOCH: i64 = 1 << 32;
@@ -197,6 +198,16 @@ mod tests {
             assert_eq!(line.level, level, "{applied:?}: {line:?}");
         }
         assert_eq!(end("source main", &[], Ok(EPOCH)).level, Level::Failure);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_has_one_remedy() {
+        let missing = examine_folder(std::path::Path::new("/does/not/exist"));
+        let line = folder("source main", &missing).remove(0);
+        assert!(line.message.ends_with("No such file or directory (os error 2)"), "{line:?}");
+        let text = for_people(&[line], &bridge_console::Style::PLAIN);
+        assert_eq!(text.matches("help: ").count(), 1, "{text}");
+        assert!(text.contains("name the server's dataLogDir"), "{text}");
     }
 
     #[test]

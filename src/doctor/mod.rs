@@ -12,6 +12,7 @@ use bridge_config::Loaded;
 use bridge_query::status::BridgeStatus;
 use serde::Serialize;
 
+use crate::exit::cause_and_help;
 use crate::operator::Journals;
 use crate::source_type::source_type;
 
@@ -69,11 +70,15 @@ impl Line {
         }
     }
 
+    /// An error that names its own remedy has that.
     fn warning(subject: &str, check: &str, message: impl Into<String>, remedy: impl Into<String>) -> Line {
+        let message = message.into();
+        let (cause, help) = cause_and_help(&message);
+        let remedy = help.map_or_else(|| remedy.into(), str::to_owned);
         Line {
             level: Level::Warning,
-            remedy: Some(remedy.into()),
-            ..Line::ok(subject, check, message)
+            remedy: Some(remedy),
+            ..Line::ok(subject, check, cause)
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::paths::unmatched_paths;
 use crate::bridge::sink;
 use crate::command::serving::block_on;
-use crate::exit::Failure;
+use crate::exit::{Failure, joined};
 use crate::secrets_in_tree::{OpenSecrets, open_secrets};
 use crate::source_type::source_type;
 use crate::terminal::{Tone, hanging};
@@ -306,7 +306,7 @@ pub async fn open_sink(config: &SinkConfig) -> Result<Vec<String>, String> {
     problems.dedup();
     match problems.is_empty() {
         true => Ok(remarked),
-        false => Err(problems.join("; ")),
+        false => Err(joined(&problems)),
     }
 }
 

@@ -16,6 +16,7 @@ use bridge_core::committed::{CommittedTxn, HistoryPosition, StagePage, StageRead
 use bridge_transactions::transaction::{Transaction, epoch};
 use bridge_transactions::tree::Tree;
 
+use super::as_reason;
 use super::base::{BaseError, Sources, open};
 use super::fill::poll;
 use super::folder::{LogFolder, SnapshotFile};
@@ -113,7 +114,7 @@ impl From<BaseError> for Unusable {
             BaseError::Stage(error) => error.into(),
             BaseError::Folder(error) => Unusable::Error(BackfillError::Files(error.to_string())),
             BaseError::NoSnapshot { last } => Unusable::Reason(last.unwrap_or_default()),
-            BaseError::History(error) => Unusable::Reason(error.to_string()),
+            BaseError::History(error) => Unusable::Reason(as_reason(&error)),
         }
     }
 }
@@ -174,7 +175,7 @@ impl LogBackfill {
                 return Err(Unusable::Error(BackfillError::Stopped));
             }
             let Some(next) = rest.next() else {
-                let taken = poll(&mut history).map_err(|error| Unusable::Reason(error.to_string()))?;
+                let taken = poll(&mut history).map_err(|error| Unusable::Reason(as_reason(&error)))?;
                 if taken.is_empty() {
                     return Err(Unusable::Reason(end_of(
                         &history,
@@ -347,5 +348,30 @@ fn end_of(history: &LogHistory, otherwise: &str) -> String {
              connect run"
         ),
         false => format!("the logs end at 0x{end:016x}, and {otherwise}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::txnlog::{FolderError, HistoryError, TailError};
+
+    #[test]
+    fn snapshots_that_cannot_be_used_have_one_remedy_whatever_is_wrong_with_each() {
+        let reasons = (0..REASONS_MAX).map(|_| {
+            let cause = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+            let folder = PathBuf::from("/logs");
+            let error = FolderError::Io { folder, cause };
+            match BaseError::History(HistoryError::Tail(TailError::Folder(error))).into() {
+                Unusable::Reason(reason) => reason,
+                Unusable::Error(error) => panic!("{error}"),
+            }
+        });
+        let text = BackfillError::NoSnapshot {
+            reasons: reasons.collect(),
+        }
+        .to_string();
+        assert!(text.contains("/logs: permission denied"), "{text}");
+        assert_eq!(text.matches("help: ").count(), 1, "{text}");
     }
 }

@@ -8,6 +8,7 @@ use bridge_transactions::compression::Decompressed;
 use bridge_transactions::snapshot::{SnapshotError, SnapshotItem, SnapshotReader};
 use bridge_transactions::tree::Tree;
 
+use super::as_reason;
 use super::begin::has_begin;
 use super::folder::{FolderError, LogFolder, SnapshotFile};
 use super::history::{HistoryError, LogHistory, LogPosition};
@@ -91,7 +92,7 @@ impl Sources<'_> {
                     ));
                 }
                 Err(BaseError::Stopped) => return Err(BaseError::Stopped),
-                Err(error) => last = Some(format!("{}: {error}", snapshot.path.display())),
+                Err(error) => last = Some(format!("{}: {}", snapshot.path.display(), as_reason(&error))),
             }
         }
         match self.is_whole()? {
@@ -184,5 +185,25 @@ impl Sources<'_> {
             return Ok((stage, self.history_up_to(0)?));
         }
         Err(BaseError::NoSnapshot { last })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_whose_snapshots_cannot_be_read_have_one_remedy() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("snapshot.1"), "no snapshot").unwrap();
+        let sources = Sources {
+            folders: &[LogFolder::new(home.path())],
+            stage_folder: home.path(),
+            is_stopped: &|| false,
+        };
+        let refused = sources.history_up_to(9).err().expect("there is no state");
+        let text = refused.to_string();
+        assert!(text.contains("snapshot.1: "), "{text}");
+        assert_eq!(text.matches("help: ").count(), 1, "{text}");
     }
 }

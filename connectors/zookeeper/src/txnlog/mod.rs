@@ -23,3 +23,10 @@ pub use folder::{FolderError, LogFile, LogFolder, SnapshotFile};
 pub use history::{HistoryError, LogHistory, LogHole, LogPosition};
 pub use options::TxnlogOptions;
 pub use tail::{LogTail, Obstacle, TailError};
+
+/// An error as the reason of another one, which has a remedy of its own.
+fn as_reason(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    let cause = text.split("\nhelp: ").next();
+    cause.unwrap_or_default().to_owned()
+}
