@@ -24,6 +24,9 @@ use crate::url::masked;
 /// Rules of one service that are looked at.
 const RULES_MAX: usize = 256;
 
+/// Why it is open whether a process has restarted: it may only have lost its session.
+const NO_PROCESS: &str = "its registration does not show whether it restarted";
+
 /// The events of one group, one gap or one tick.
 pub(crate) struct Announcer<'a> {
     pub(crate) cluster: &'a str,
@@ -235,6 +238,9 @@ impl Announcer<'_> {
             event.path = masked(&cause.path);
         }
         event.changes = changes;
+        if kind == ServiceEventType::InstanceRestarted && after.registration.process.is_none() {
+            event.reason = Some(NO_PROCESS.to_owned());
+        }
         self.push(event, &row.home, cause, &row.instance);
         let (was, is) = (before.registration.status, after.registration.status);
         self.levels.moved(&row.service.name, Some(was), Some(is));

@@ -40,7 +40,10 @@ pub(crate) fn sentence(event: &ServiceEvent) -> String {
                 changes(&event.changes)
             )
         }
-        ServiceEventType::InstanceRestarted => format!("{service} {instance} restarted{found}"),
+        ServiceEventType::InstanceRestarted => match &event.reason {
+            None => format!("{service} {instance} restarted{found}"),
+            Some(open) => format!("{service} {instance} registered again{found}: {open}"),
+        },
         ServiceEventType::InstanceFlapping => format!(
             "{service} {instance} is flapping: {} times down within {} minutes",
             event.downs.unwrap_or_default(),

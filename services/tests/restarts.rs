@@ -128,6 +128,42 @@ fn a_provider_of_sofarpc_that_only_registers_again_is_neither_changed_nor_restar
 }
 
 #[test]
+fn a_broker_that_registers_again_may_have_lost_its_session_alone_and_the_event_says_so() {
+    let broker = |at: u64, port: u16| {
+        format!(
+            r#"{{"version":5,"endpoints":["PLAINTEXT://k1:{port}"],"listener_security_protocol_map":{{}},"jmx_port":-1,
+               "timestamp":"{at}"}}"#
+        )
+    };
+    let kafka = || Play::new(&[section(ServiceFormat::Kafka, "/kafka", Span::secs(30))]);
+    let id = "/kafka/brokers/ids/1";
+    let mut play = kafka();
+    play.change(id, Op::Create, FIRST, &broker(1, 9092));
+    play.change(id, Op::Delete, FIRST, "");
+    play.change(id, Op::Create, SECOND, &broker(2, 9092));
+    play.complete();
+    let event = play.events.last().unwrap();
+    assert_eq!(event.kind, InstanceRestarted);
+    let open = "its registration does not show whether it restarted";
+    assert_eq!(event.reason.as_deref(), Some(open));
+    assert_eq!(event.text, format!("kafka 1 registered again: {open}"));
+    // In one session the process is the same one, whatever the time of the registration.
+    let mut play = kafka();
+    play.change(id, Op::Create, FIRST, &broker(1, 9092));
+    play.change(id, Op::Update, FIRST, &broker(2, 9092));
+    check(play, &[InstanceUp, ServiceAvailable]);
+    // The control: a registration that names its process.
+    let mut play = dubbo(Span::secs(10));
+    play.change(&exported(7), Op::Create, FIRST, "10.0.0.7");
+    play.change(&exported(7), Op::Delete, FIRST, "");
+    play.change(&exported(8), Op::Create, SECOND, "10.0.0.7");
+    play.complete();
+    let event = play.events.last().unwrap();
+    assert_eq!((event.kind, &event.reason), (InstanceRestarted, &None));
+    assert!(event.text.ends_with(" restarted"), "{}", event.text);
+}
+
+#[test]
 fn where_a_registration_says_nothing_of_its_process_its_session_counts_as_the_process() {
     // Every container begins with process 1.
     let (first, next) = (registered(1, 100), registered(1, 200));

@@ -58,7 +58,8 @@ pub enum ServiceEventType {
     #[serde(rename = "instance.changed")]
     #[strum(serialize = "instance.changed")]
     InstanceChanged,
-    /// A new process has taken the place of an instance, with the same facts.
+    /// A new process has taken the place of an instance, with the same facts. With a `reason` it is open whether the process
+    /// is a new one.
     #[serde(rename = "instance.restarted")]
     #[strum(serialize = "instance.restarted")]
     InstanceRestarted,
@@ -332,7 +333,8 @@ pub struct ServiceEvent {
     /// Milliseconds that the holder waited. In `lock.acquired`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<i64>,
-    /// Why it cannot be decoded. In `registration.unreadable`.
+    /// Why it cannot be decoded, in `registration.unreadable`; why it is not known whether the process is another one, in
+    /// `instance.restarted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -24,11 +24,12 @@ pub(super) fn decode(decoder: &Decoder, znode: &Znode<'_>, names: &[&str]) -> De
     }
 }
 
+/// The facts of a broker. Its `timestamp` names no process: it is the time of the registration, which a broker repeats
+/// when it has lost its session.
 fn broker(bytes: &[u8]) -> Result<Registration, String> {
     let found = object(bytes)?;
     let mut registration = Registration {
         zone: text_of(&found, "rack"),
-        process: text_of(&found, "timestamp"),
         ..Registration::default()
     };
     let protocols = &found["listener_security_protocol_map"];
