@@ -18,6 +18,7 @@ use bridge_core::source::{Source, SourceError};
 use bridge_zookeeper::txnlog::{BackfillError, LogBackfill};
 use bridge_zookeeper::{TreeWrite, WriteError};
 use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::command::check::Finding;
 use crate::doctor::Line;
@@ -99,6 +100,8 @@ pub struct PastFiles<'a> {
     pub applied: &'a [i64],
     /// Nothing after it is read.
     pub until: i64,
+    /// Ends the reading with [`BackfillError::Stopped`].
+    pub stop: &'a CancellationToken,
 }
 
 /// Reads the present tree in a session of its own.

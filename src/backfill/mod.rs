@@ -29,6 +29,7 @@ use bridge_core::record::Mode;
 use bridge_core::source::{Input, SessionFate, SourceRequest};
 use bridge_query::{JournalQuery, past_file};
 use bridge_zookeeper::txnlog::{BackfillError, LogBackfill};
+use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{journal_options, masking, wall_clock};
 use crate::exit::{Exit, Failure};
@@ -47,6 +48,8 @@ pub struct BackfillPlan<'a> {
     pub directories: &'a [PathBuf],
     /// The last transactions that serving servers have applied. A source with a journal needs none.
     pub applied: Vec<i64>,
+    /// Ends the work, of which nothing stays.
+    pub stop: CancellationToken,
 }
 
 /// How far the work is.
@@ -100,7 +103,8 @@ struct Written {
 ///
 /// # Errors
 ///
-/// If no snapshot can be used, the logs have a hole, or are of another ensemble, or a file cannot be read or written.
+/// If no snapshot can be used, the logs have a hole, or are of another ensemble, a file cannot be read or written, or
+/// the plan was stopped.
 pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> Result<Backfilled, Failure> {
     let journal = &plan.journal;
     let target = Target::of(journal)?;
@@ -216,6 +220,7 @@ fn write(
         folder: work.path(),
         applied,
         until: target.until(),
+        stop: &plan.stop,
     };
     let past = kind.read_past(&files, after).map_err(failure)?;
     let from = past.at().zxid;
@@ -234,7 +239,12 @@ fn write(
     let mut journal = Journal::open(&file, &options(plan.source))?;
     let masks = masking(plan.source, &plan.key_file, false)?;
     journal.set_masking(masks)?;
-    let mut writer = HistoryWriter { machine, journal };
+    let stop = plan.stop.clone();
+    let mut writer = HistoryWriter {
+        machine,
+        journal,
+        stop,
+    };
     let written = writer.write(past, progress)?;
     Ok((written, file))
 }
@@ -254,6 +264,7 @@ fn options(source: &SourceConfig) -> JournalOptions {
 struct HistoryWriter {
     machine: Box<dyn SourceMachine>,
     journal: Journal,
+    stop: CancellationToken,
 }
 
 impl HistoryWriter {
@@ -318,6 +329,9 @@ impl HistoryWriter {
 
     /// One input, durable when it returns.
     fn step(&mut self, input: Input) -> Result<StepOutcome, Failure> {
+        if self.stop.is_cancelled() {
+            return Err(failure(BackfillError::Stopped));
+        }
         let now = wall_clock()();
         let outcome = self.machine.step(now, input, &mut self.journal);
         let outcome = outcome.map_err(|error| match error {

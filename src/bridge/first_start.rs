@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bridge_config::SourceConfig;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
-use super::environment;
 use crate::backfill::{BackfillPlan, Progress, backfill};
 use crate::exit::Failure;
 use crate::source_type::source_type;
@@ -13,15 +14,16 @@ use crate::source_type::source_type;
 /// How often the progress is logged.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
-/// Makes the journal of a source that has none. Blocks on the disk and on servers.
+/// Makes the journal of a source that has none. Blocks on the disk and on servers; needs a runtime.
 ///
 /// # Errors
-/// If the files have no history that can be used. Nothing is made then: a journal that begins with the present tree would
+/// If the files have no history that can be used, or `stop` is cancelled. Nothing is made then: a journal that begins with the present tree would
 /// never be given what came before.
 pub(super) fn begin_with_history(
     source: &SourceConfig,
     journal: &Path,
     key_file: &Path,
+    stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let name = &*source.name;
     let directories = source_type(&source.kind).log_directories();
@@ -34,7 +36,8 @@ pub(super) fn begin_with_history(
         key_file: key_file.to_owned(),
         source,
         directories,
-        applied: applied(source)?,
+        applied: applied(source, stop),
+        stop: stop.clone(),
     };
     let done = backfill(&plan, progress(name)).map_err(|failure| {
         let message = format!(
@@ -58,19 +61,20 @@ pub(super) fn begin_with_history(
     Ok(())
 }
 
-/// The last transactions that servers have applied; none if no server says it.
-fn applied(source: &SourceConfig) -> Result<Vec<i64>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| environment(format!("no runtime to ask servers: {error}")))?;
-    let applied = runtime.block_on(source_type(&source.kind).applied());
-    Ok(applied.unwrap_or_else(|reason| {
+/// The last transactions that servers have applied; none if no server says it, or nothing waits for it any more.
+fn applied(source: &SourceConfig, stop: &CancellationToken) -> Vec<i64> {
+    let asked = stop.run_until_cancelled(source_type(&source.kind).applied());
+    let applied = Handle::current()
+        .block_on(asked)
+        .unwrap_or_else(|| Ok(Vec::new()));
+    applied.unwrap_or_else(|reason| {
         tracing::warn!(
             source = &*source.name,
             reason,
             "the history has only what the logs themselves show to be committed"
         );
         Vec::new()
-    }))
+    })
 }
 
 /// Logs how far the work is.

@@ -35,7 +35,8 @@ use bridge_config::{Config, Name};
 use bridge_core::delivery::{SinkStatus, WallClock};
 use bridge_core::pipeline::SourceStatus;
 use bridge_core::record::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use futures::future::join_all;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -88,9 +89,7 @@ pub struct Bridge {
     sources: Vec<RunningSource>,
     failed: Vec<FailedSource>,
     opening: Vec<OpeningSource>,
-    /// Notified when one of them has ended.
-    any_opened: Arc<Notify>,
-    /// Ends the waits of a reload.
+    /// Ends the waits of a start or a reload.
     ending: CancellationToken,
     http: Option<http::Server>,
     control: Option<control::Control>,
@@ -106,13 +105,17 @@ impl Bridge {
     /// Checks the configuration, binds the HTTP address, opens every journal, and then starts everything.
     ///
     /// An operator's decisions hold for this start alone. A source whose journal cannot be opened is shown as halted. One
-    /// whose journal takes long to open starts later, with [`Bridge::start_opened`]. Cancel safe: nothing was started
-    /// then.
+    /// whose journal takes long to open starts later, with [`Bridge::start_opened`]: so do all that are not open when
+    /// `ending` is cancelled. Not cancel safe.
     ///
     /// # Errors
     /// If the configuration asks for what cannot be, the address is taken, or no journal can be opened. Nothing has
     /// been started then.
-    pub async fn start(config: &Config, decisions: &Decisions) -> Result<Bridge, Failure> {
+    pub async fn start(
+        config: &Config,
+        decisions: &Decisions,
+        ending: &CancellationToken,
+    ) -> Result<Bridge, Failure> {
         let metrics = http::install_metrics()?;
         let prepared = config.sources.iter();
         let prepared = prepared.map(|source| PreparedSource::new(config, source, decisions));
@@ -139,17 +142,15 @@ impl Bridge {
         };
         let forget = decisions.forget_sinks.iter().cloned();
         let forget: Vec<CursorChange> = forget.map(CursorChange::Forget).collect();
-        let ending = CancellationToken::new();
-        let any_opened = Arc::new(Notify::new());
         let mut opening = Vec::with_capacity(prepared.len());
         for source in prepared {
             let name = source.config().name.clone();
             let changes = forget.iter().filter(|change| change.concerns(config, &name));
             let sinks = sinks_of(config, &name);
             let changes = changes.cloned().collect();
-            opening.push(OpeningSource::begin(source, sinks, changes, &any_opened));
+            opening.push(OpeningSource::begin(source, sinks, changes));
         }
-        let Openings { mut ended, waiting } = opening::wait(opening, &ending).await;
+        let Openings { mut ended, waiting } = opening::wait(opening, ending).await;
         if waiting.is_empty()
             && ended.iter().all(|(_, opened)| opened.is_err())
             && let Some((_, Err(failure))) = ended.pop()
@@ -175,8 +176,7 @@ impl Bridge {
             sources: Vec::with_capacity(ended.len()),
             failed: Vec::new(),
             opening: waiting,
-            any_opened,
-            ending,
+            ending: ending.clone(),
             http,
             control,
             orders,
@@ -236,21 +236,19 @@ impl Bridge {
         self.http.as_ref().map(http::Server::address)
     }
 
-    /// Returns when every source has halted, with the status of each. Cancel safe.
-    pub async fn all_halted(&self) -> Vec<SourceStatus> {
-        let mut halted = Vec::new();
-        for mut status in self.statuses() {
-            // A pipeline publishes why it ends before it goes.
-            let found = status.wait_for(|status| status.halted.is_some()).await;
-            let found = found.map(|status| status.clone()).ok();
-            halted.push(found.unwrap_or_else(|| status.borrow().clone()));
+    /// Returns when every source that there is now has halted, with the status of each. Cancel safe.
+    pub fn all_halted(&self) -> impl Future<Output = Vec<SourceStatus>> + use<> {
+        let statuses = self.statuses();
+        async {
+            let mut halted = Vec::new();
+            for mut status in statuses {
+                // A pipeline publishes why it ends before it goes.
+                let found = status.wait_for(|status| status.halted.is_some()).await;
+                let found = found.map(|status| status.clone()).ok();
+                halted.push(found.unwrap_or_else(|| status.borrow().clone()));
+            }
+            halted
         }
-        halted
-    }
-
-    /// Ends the waits of a reload that is under way when it is cancelled; [`Bridge::stop`] comes next then.
-    pub fn ending(&self) -> CancellationToken {
-        self.ending.clone()
     }
 
     /// Stops everything within the drain bound and a little more. Returns the last status of each sink. Not cancel safe.
@@ -258,14 +256,8 @@ impl Bridge {
         if let Some(control) = self.control {
             control.stop().await;
         }
-        for source in &self.opening {
-            tracing::warn!(
-                source = &*source.config.name,
-                "the journal is still being opened, which the next start does again"
-            );
-        }
-        let stopping = self.sources.into_iter().map(RunningSource::stop);
-        let statuses = futures::future::join_all(stopping).await;
+        let stopping = join_all(self.sources.into_iter().map(RunningSource::stop));
+        let (statuses, ()) = tokio::join!(stopping, opening::stop(self.opening));
         self.stop.cancel();
         // It ends at once.
         let _ = self.watches.await;

@@ -1,23 +1,24 @@
 //! Journals that are being opened. Opening one can take as long as its whole file: values are masked by a new mask, or
 //! the file has an older format. At a first start it can begin with the history in the files of servers.
 //!
-//! Invariants: each is opened on a thread of its own, which delays no other source, no signal and no page; a stop of the
-//! bridge waits for none. The process may end meanwhile: a journal is changed in whole transactions, and the next start
-//! goes on.
+//! Invariants: each is opened by a task of its own, which delays no other source, no signal and no page. A stop of the
+//! bridge interrupts it and waits for its end within [`DRAIN`]. A journal is changed in whole transactions, and the next
+//! start goes on. A task that panics is a source that has halted.
 
-use std::sync::Arc;
+use std::future::pending;
 use std::time::Duration;
 
 use bridge_config::{Config, Name, SinkConfig, SourceConfig};
 use bridge_core::pipeline::SourceStatus;
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use futures::future::{join_all, select_all};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::reload::are_equal;
 use super::source::{FailedSource, OpenedSource, PreparedSource};
-use super::{Bridge, CursorChange, environment, wall_clock};
+use super::{Bridge, CursorChange, DRAIN, environment, wall_clock};
 use crate::exit::{Exit, Failure};
 use crate::source_type::source_type;
 
@@ -41,77 +42,52 @@ pub(super) struct OpeningSource {
     /// The sinks that take from it.
     sinks: Vec<SinkConfig>,
     status: watch::Sender<SourceStatus>,
-    end: oneshot::Receiver<Opened>,
+    stop: CancellationToken,
+    task: JoinHandle<Opened>,
 }
 
 /// Sources of a start or a reload, by the state of their journals.
-#[derive(Default)]
 pub(super) struct Openings {
     pub(super) ended: Vec<(SourceConfig, Opened)>,
     pub(super) waiting: Vec<OpeningSource>,
 }
 
-/// Notifies at the end of a thread, even if it panics.
-struct AtEnd(Arc<Notify>);
-
-impl Drop for AtEnd {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
 impl OpeningSource {
-    /// Begins to open the journal. `any_ended` is notified at the end.
+    /// Begins to open the journal. Needs a runtime.
     pub(super) fn begin(
         source: PreparedSource,
         sinks: Vec<SinkConfig>,
         changes: Vec<CursorChange>,
-        any_ended: &Arc<Notify>,
     ) -> OpeningSource {
         let config = source.config().clone();
         let reason = match source.begins_with_history() {
             true => BACKFILLING,
             false => OPENING,
         };
-        let (send, mut end) = oneshot::channel();
-        let at_end = AtEnd(Arc::clone(any_ended));
-        let work = move || {
-            let _at_end = at_end;
-            // The bridge may have ended.
-            let _ = send.send(source.open(&changes));
-        };
-        let name = &config.name;
-        let thread = std::thread::Builder::new().name(format!("opening-{name}"));
-        if let Err(error) = thread.spawn(work) {
-            let failure = environment(format!(
-                "no thread to open the journal of source '{name}': {error}"
-            ));
-            let (send, failed) = oneshot::channel();
-            // The receiver is here.
-            let _ = send.send(Err(failure));
-            end = failed;
-        }
+        OpeningSource::spawn(config, sinks, reason, move |stop| source.open(&changes, stop))
+    }
+
+    fn spawn(
+        config: SourceConfig,
+        sinks: Vec<SinkConfig>,
+        reason: &str,
+        open: impl FnOnce(&CancellationToken) -> Opened + Send + 'static,
+    ) -> OpeningSource {
         let mode = source_type(&config.kind).mode();
-        let status = SourceStatus::opening(name.shared(), mode, wall_clock()(), reason.to_owned());
+        let status = SourceStatus::opening(config.name.shared(), mode, wall_clock()(), reason.to_owned());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         OpeningSource {
             config,
             sinks,
             status: watch::Sender::new(status),
-            end,
+            stop,
+            task: spawn_blocking(move || open(&stopped)),
         }
     }
 
     pub(super) fn status(&self) -> watch::Receiver<SourceStatus> {
         self.status.subscribe()
-    }
-
-    /// Its end, if it has ended.
-    fn try_end(&mut self) -> Option<Opened> {
-        match self.end.try_recv() {
-            Ok(opened) => Some(opened),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Closed) => Some(Err(panicked(&self.config.name))),
-        }
     }
 
     /// Whether a configuration has the same source with the same sinks.
@@ -130,69 +106,83 @@ pub(super) fn sinks_of(config: &Config, source: &Name) -> Vec<SinkConfig> {
     own.cloned().collect()
 }
 
-fn panicked(name: &Name) -> Failure {
-    environment(format!(
-        "opening the journal of source '{name}' ended with a panic, which is a bug of zkbridge"
-    ))
+/// The result of a task, which is a failure if it panicked.
+fn opened(name: &Name, ended: Result<Opened, JoinError>) -> Opened {
+    ended.unwrap_or_else(|error| {
+        Err(environment(format!(
+            "opening the journal of source '{name}' ended with a panic, which is a bug of zkbridge: {error}"
+        )))
+    })
+}
+
+/// Removes the first source whose journal is opened or has failed. Never returns if there is none. Cancel safe.
+async fn next_opened(opening: &mut Vec<OpeningSource>) -> (SourceConfig, Opened) {
+    if opening.is_empty() {
+        return pending().await;
+    }
+    let (ended, at, _) = select_all(opening.iter_mut().map(|source| &mut source.task)).await;
+    let config = opening.remove(at).config;
+    let opened = opened(&config.name, ended);
+    (config, opened)
 }
 
 /// Waits for the ends, up to [`OPEN_WAIT`] and until the bridge is to end.
-pub(super) async fn wait(opening: Vec<OpeningSource>, ending: &CancellationToken) -> Openings {
+pub(super) async fn wait(mut waiting: Vec<OpeningSource>, ending: &CancellationToken) -> Openings {
     let until = Instant::now() + OPEN_WAIT;
-    let mut openings = Openings::default();
-    for mut source in opening {
-        let ended = tokio::select! {
+    let mut ended = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        tokio::select! {
             biased;
-            ended = timeout_at(until, &mut source.end) => ended.ok(),
-            () = ending.cancelled() => None,
-        };
-        match ended {
-            Some(Ok(opened)) => openings.ended.push((source.config, opened)),
-            Some(Err(_)) => {
-                let panicked = panicked(&source.config.name);
-                openings.ended.push((source.config, Err(panicked)));
-            }
-            None => {
-                tracing::info!(
-                    source = &*source.config.name,
-                    "the journal is still being opened; the source starts when that is done"
-                );
-                openings.waiting.push(source);
-            }
+            opened = next_opened(&mut waiting) => ended.push(opened),
+            () = ending.cancelled() => break,
+            () = sleep_until(until) => break,
         }
     }
-    openings
+    for source in &waiting {
+        tracing::info!(
+            source = &*source.config.name,
+            "the journal is still being opened; the source starts when that is done"
+        );
+    }
+    Openings { ended, waiting }
+}
+
+/// Interrupts the opening of these journals, and waits for their ends within [`DRAIN`]. Not cancel safe.
+pub(super) async fn stop(opening: Vec<OpeningSource>) {
+    let ends = opening.into_iter().map(async |source| {
+        source.stop.cancel();
+        let name = &*source.config.name;
+        match timeout(DRAIN, source.task).await {
+            Ok(Ok(_)) => tracing::info!(
+                source = name,
+                "the opening of the journal was interrupted; the next start does it again"
+            ),
+            Ok(Err(error)) => tracing::error!(source = name, %error, "the opening of the journal panicked"),
+            Err(_) => tracing::warn!(
+                source = name,
+                "the opening of the journal did not end in time; the next start does it again"
+            ),
+        }
+    });
+    join_all(ends).await;
 }
 
 impl Bridge {
-    /// Notified when a journal was opened after [`OPEN_WAIT`]: call [`Bridge::start_opened`] then.
-    pub fn any_opened(&self) -> Arc<Notify> {
-        Arc::clone(&self.any_opened)
+    /// Starts the next source whose journal is opened after [`OPEN_WAIT`]. One that failed is shown as halted. Never
+    /// returns if no journal is being opened. Cancel safe.
+    pub async fn start_opened(&mut self) {
+        let (config, opened) = next_opened(&mut self.opening).await;
+        let name = config.name.clone();
+        // A failure is logged and shown.
+        if self.start_source(config, opened).is_ok() {
+            tracing::info!(source = &*name, "the journal is open, and the source starts");
+        }
+        self.show();
     }
 
     /// Whether no journal is being opened.
     pub fn has_opened_all(&self) -> bool {
         self.opening.is_empty()
-    }
-
-    /// Starts the sources whose journals were opened since. Those that failed are shown as halted.
-    pub fn start_opened(&mut self) {
-        let mut has_changed = false;
-        for mut source in std::mem::take(&mut self.opening) {
-            let Some(opened) = source.try_end() else {
-                self.opening.push(source);
-                continue;
-            };
-            has_changed = true;
-            let name = source.config.name.clone();
-            // A failure is logged and shown.
-            if self.start_source(source.config, opened).is_ok() {
-                tracing::info!(source = &*name, "the journal is open, and the source starts");
-            }
-        }
-        if has_changed {
-            self.show();
-        }
     }
 
     /// Starts a source, or logs its failure and shows it as halted.
@@ -237,4 +227,63 @@ fn is_opening(name: &Name) -> Failure {
              sinks\nhelp: repeat it when 'zkbridge status' shows the source as live"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::Decisions;
+    use super::*;
+
+    fn config(folder: &std::path::Path) -> Config {
+        let file = folder.join("zkbridge.toml");
+        let text = "data_dir = \"data\"\n[http]\nlisten = \"off\"\n[[source]]\nname = \"main\"\nconnect = \"127.0.0.1:1\"\n";
+        std::fs::write(&file, text).unwrap();
+        bridge_config::load(&file).unwrap().config
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_journal_is_opened_is_shown_as_a_source_that_has_halted() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let alone = Config {
+            sources: Vec::new(),
+            ..config.clone()
+        };
+        let ending = CancellationToken::new();
+        let mut bridge = Bridge::start(&alone, &Decisions::default(), &ending)
+            .await
+            .unwrap();
+        let source = config.sources[0].clone();
+        bridge.config = config;
+        let opening = OpeningSource::spawn(source, Vec::new(), OPENING, |_| panic!("a bug"));
+        bridge.opening.push(opening);
+        bridge.show();
+
+        bridge.start_opened().await;
+
+        assert!(bridge.has_opened_all());
+        let halted = bridge.all_halted().await.swap_remove(0).halted.unwrap();
+        assert!(halted.contains("source 'main' ended with a panic"), "{halted}");
+        bridge.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_interrupts_an_opening_and_waits_for_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = config(folder.path()).sources.remove(0);
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&has_ended);
+        let open = move |stop: &CancellationToken| {
+            while !stop.is_cancelled() {
+                std::thread::yield_now();
+            }
+            ends.store(true, Ordering::Relaxed);
+            Err(environment("interrupted"))
+        };
+        stop(vec![OpeningSource::spawn(source, Vec::new(), OPENING, open)]).await;
+        assert!(has_ended.load(Ordering::Relaxed));
+    }
 }

@@ -191,7 +191,7 @@ impl Bridge {
             }
             let sinks = sinks_of(&self.config, &name);
             let changes = change.cloned().into_iter().collect();
-            opening.push(OpeningSource::begin(source, sinks, changes, &self.any_opened));
+            opening.push(OpeningSource::begin(source, sinks, changes));
         }
         let Openings { ended, waiting } = opening::wait(opening, &self.ending).await;
         reloaded.opening = waiting

@@ -134,18 +134,27 @@ impl PreparedSource {
     /// Opens the journal and gives each sink a cursor in it. Blocks on the disk.
     ///
     /// # Errors
-    /// If the journal cannot be opened or written, or cannot begin with the history that it is to have.
-    pub(super) fn open(self, changes: &[CursorChange]) -> Result<OpenedSource, Failure> {
+    /// If the journal cannot be opened or written, cannot begin with the history that it is to have, or `stop` is
+    /// cancelled. The next start goes on.
+    pub(super) fn open(
+        self,
+        changes: &[CursorChange],
+        stop: &CancellationToken,
+    ) -> Result<OpenedSource, Failure> {
         let source = &self.config;
         if self.begins_with_history() {
-            begin_with_history(source, &self.file, &self.key_file)?;
+            begin_with_history(source, &self.file, &self.key_file, stop)?;
         }
-        let mut journal = Journal::open(&self.file, &journal_options(source)).map_err(journal_failure)?;
+        let options = JournalOptions {
+            stop: stop.clone(),
+            ..journal_options(source)
+        };
+        let mut journal = Journal::open(&self.file, &options).map_err(journal_failure)?;
         // Before anything is appended or read: without its masks the source must not run.
         let had_masks = journal.has_masks().map_err(journal_failure)?;
         let masking = masking(source, &self.key_file, had_masks)?;
         if let Some(masking) = &masking {
-            mask_past(source, &self.file, masking)?;
+            mask_past(source, &options, &self.file, masking)?;
         }
         let replaced = journal.set_masking(masking).map_err(journal_failure)?;
         if replaced > 0 {
@@ -172,8 +181,10 @@ impl PreparedSource {
         leave_dropped_roots(source, &mut journal, &self.file, &self.scope)?;
         let sinks = self.sinks.into_iter();
         let sinks = sinks.map(|sink| sink.enter(&source.name, &mut journal));
+        let sinks = sinks.collect::<Result<_, _>>()?;
+        journal.end_opening().map_err(journal_failure)?;
         Ok(OpenedSource {
-            sinks: sinks.collect::<Result<_, _>>()?,
+            sinks,
             config: self.config,
             journal,
             folder: folder_of(&self.file).to_owned(),
@@ -184,12 +195,17 @@ impl PreparedSource {
 }
 
 /// Masks the values in the history from before the journal, where there is one.
-fn mask_past(source: &SourceConfig, journal: &Path, masking: &Arc<Masking>) -> Result<(), Failure> {
+fn mask_past(
+    source: &SourceConfig,
+    options: &JournalOptions,
+    journal: &Path,
+    masking: &Arc<Masking>,
+) -> Result<(), Failure> {
     let file = past_file(journal);
     if !file.exists() {
         return Ok(());
     }
-    let mut past = Journal::open(&file, &journal_options(source)).map_err(journal_failure)?;
+    let mut past = Journal::open(&file, options).map_err(journal_failure)?;
     let replaced = past
         .set_masking(Some(Arc::clone(masking)))
         .map_err(journal_failure)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bridge_config::SourceConfig;
 use clap::Args;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{print, print_json, serving};
 use crate::backfill::{BackfillPlan, Backfilled, Progress, backfill};
@@ -91,6 +92,8 @@ pub fn run(args: &BackfillArgs) -> Result<(), Failure> {
         source,
         directories,
         applied,
+        // A signal ends the process.
+        stop: CancellationToken::new(),
     };
     let done = backfill(&plan, progress(&source.name))?;
     match args.json {

@@ -82,23 +82,10 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     };
     serving::block_on(async {
         let mut signals = serving::Signals::new()?.with_hangups()?;
-        // A SIGHUP that came while something else was under way.
-        let mut hung_up = false;
-        let mut bridge = {
-            let mut start = pin!(Bridge::start(&loaded.config, &decisions));
-            loop {
-                tokio::select! {
-                    started = &mut start => break started?,
-                    request = signals.request() => match request {
-                        SignalRequest::Reload => hung_up = true,
-                        SignalRequest::End(_) => {
-                            tracing::info!("stopped before the journals were open");
-                            return Ok(());
-                        }
-                    },
-                }
-            }
-        };
+        let ending = CancellationToken::new();
+        let start = Bridge::start(&loaded.config, &decisions, &ending);
+        let started = attend(&mut signals, &ending, start).await?;
+        let mut bridge = started.done?;
         if let Some(address) = bridge.address() {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status /api/v1");
         }
@@ -113,21 +100,25 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
             tokio::spawn(async move { service_manager.live(end).await })
         };
         let mut reloads = bridge.take_reloads();
-        let (any_opened, ending) = (bridge.any_opened(), bridge.ending());
-        let (end, first) = loop {
+        // Of signals that came while something else was under way.
+        let (mut first, mut hung_up) = (started.signal, started.has_hung_up);
+        let end = loop {
+            if first.is_some() {
+                break Ok(());
+            }
             let request = tokio::select! {
                 biased;
                 request = signals.request() => match request {
-                    SignalRequest::End(signal) => break (Ok(()), Some(signal)),
+                    SignalRequest::End(signal) => {
+                        first = Some(signal);
+                        continue;
+                    }
                     SignalRequest::Reload => None,
                 },
                 () = std::future::ready(()), if hung_up => None,
                 () = changes.next() => None,
-                halted = bridge.all_halted() => break (Err(serving::halted(&halted)), None),
-                () = any_opened.notified() => {
-                    bridge.start_opened();
-                    continue;
-                }
+                halted = bridge.all_halted() => break Err(serving::halted(&halted)),
+                () = bridge.start_opened() => continue,
                 Some(request) = reloads.recv() => Some(request),
             };
             let (change, answer) = match request {
@@ -135,18 +126,11 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                 None => (None, None),
             };
             let work = change_bridge(&mut bridge, &args.config.config, change, &ending);
-            let Attended {
-                done,
-                signal,
-                has_hung_up,
-            } = attend(&mut signals, &ending, work).await?;
-            hung_up = has_hung_up;
+            let attended = attend(&mut signals, &ending, work).await?;
+            (first, hung_up) = (attended.signal, attended.has_hung_up);
             if let Some(answer) = answer {
                 // The command may have given up.
-                let _ = answer.send(done);
-            }
-            if signal.is_some() {
-                break (Ok(()), signal);
+                let _ = answer.send(attended.done);
             }
         };
         tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");

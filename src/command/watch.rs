@@ -18,6 +18,7 @@ use bridge_core::pipeline::SourceStatus;
 use bridge_zookeeper::config::{Connect, ZookeeperConfig};
 use clap::Args;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::serving;
 use crate::bridge::{Bridge, Decisions};
@@ -82,12 +83,11 @@ pub fn run(args: &WatchArgs, flags: &LogFlags) -> Result<(), Failure> {
     config.data_dir = folder.path().to_owned();
     serving::block_on(async {
         let mut signals = serving::Signals::new()?.with_ends_of_terminals()?;
-        let mut bridge = Bridge::start(&config, &Decisions::default()).await?;
-        let opened = bridge.any_opened();
+        let mut bridge = Bridge::start(&config, &Decisions::default(), &CancellationToken::new()).await?;
         while !bridge.has_opened_all() {
             tokio::select! {
                 signal = signals.next() => return Err(Failure::new(Exit::Signal(signal), "")),
-                () = opened.notified() => bridge.start_opened(),
+                () = bridge.start_opened() => {}
             }
         }
         let mut source = bridge.view().sources().swap_remove(0);

@@ -110,7 +110,7 @@ impl SourceType for ZookeeperConfig {
             acl_digests: self.acl_digests,
             applied: files.applied,
             until: files.until,
-            is_stopped: &|| false,
+            is_stopped: &|| files.stop.is_cancelled(),
         };
         LogBackfill::begin(&request, after)
     }

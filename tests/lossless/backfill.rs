@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use bridge_judge::truth::Truth;
-use bridge_servers::{ZOOKEEPER_NEWEST, ZooKeeper, real_servers};
+use bridge_servers::{Child, ZOOKEEPER_NEWEST, ZooKeeper, real_servers};
+use bridge_transactions::snapshot::SnapshotZnode;
+use bridge_transactions::testing::{Trailer, root, snapshot_body, snapshot_file};
 use serde_json::Value;
 
 use crate::judge::{judge, judge_by, truth};
 use crate::observer::observer;
-use crate::stage::{Bridge, changes, last_zxid, number, write_value};
+use crate::stage::{BOUND, Bridge, changes, last_zxid, number, write_value};
 use crate::txnlog::txnlog;
 
 /// Runs a command of the bridge; its output, whatever the exit code.
@@ -204,6 +206,39 @@ fn a_first_start_without_files_for_its_history_makes_no_journal_and_says_why() {
         assert!(error.contains(words), "{words}: {error}");
     }
     assert!(!folder.path().join("data/main.journal").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_a_first_start_reads_a_long_history_ends_it_and_leaves_nothing_half_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = folder.path().join("server/version-2");
+    std::fs::create_dir_all(&files).unwrap();
+    let znode = |number: usize| SnapshotZnode {
+        path: format!("/{number:07}"),
+        data: Some(vec![b'x'; 64]),
+        ..root()
+    };
+    // Reading them takes seconds.
+    let znodes: Vec<_> = [root()].into_iter().chain((0..400_000).map(znode)).collect();
+    let snapshot = snapshot_file(&snapshot_body(&[], &[], &znodes), Trailer::Seal);
+    std::fs::write(files.join("snapshot.100000000"), snapshot).unwrap();
+    let configuration = "data_dir = \"data\"\n[[source]]\nname = \"main\"\nconnect = \"127.0.0.1:1\"\n\
+         capture = \"txnlog\"\n[source.txnlog]\nbypasses_acls = true\ndirectories = [\"server\"]\nbackfill = true\n";
+    std::fs::write(folder.path().join("zkbridge.toml"), configuration).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zkbridge"));
+    let mut bridge = Child::start(command.current_dir(folder.path()).arg("run")).unwrap();
+    let begun = "the history has only what the logs themselves show to be committed";
+    bridge.line(begun, BOUND).await.unwrap();
+    bridge.terminate().unwrap();
+    assert_eq!(bridge.exit_code(BOUND).await.unwrap(), 0);
+    let log = bridge.stderr().join("\n");
+    assert!(
+        log.contains("the opening of the journal was interrupted"),
+        "{log}"
+    );
+    for left in ["main.journal", "main.backfill"] {
+        assert!(!folder.path().join("data").join(left).exists(), "{left}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

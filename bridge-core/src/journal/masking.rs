@@ -10,11 +10,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::contract::JournalWriter;
 use super::error::JournalError;
+use super::open::BUSY;
 use super::read::Names;
 use super::row::{data_of_value, op_number, replace_value, without_facts};
 use super::writer::Journal;
@@ -25,8 +27,11 @@ use crate::record::{Data, Masking, Op, Record, ServiceEvent, ServiceEventType};
 /// The key in `meta` of the masks that the whole file has.
 const MASKS: &str = "masks";
 
-/// Tries to empty the log; each waits as long as any statement does for others.
-const CHECKPOINT_TRIES: usize = 2;
+/// Longest time for which emptying the log waits for readers.
+const CHECKPOINT_BOUND: Duration = Duration::from_secs(10);
+
+/// Of that, the time of one wait, in which nothing stops it.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(100);
 
 /// In the place of the reason of a dead letter or of a parked record: a receiver may have repeated the value in it.
 const REASON_REMOVED: &str = "removed: the path was masked later, and the reason could repeat its value";
@@ -112,17 +117,19 @@ impl Journal {
     fn write_anew(&mut self) -> Result<bool, JournalError> {
         let is_empty = self.read("masking values", |journal| {
             journal.connection.execute_batch("VACUUM")?;
-            for _ in 0..CHECKPOINT_TRIES {
+            journal.connection.busy_timeout(CHECKPOINT_WAIT)?;
+            let until = Instant::now() + CHECKPOINT_BOUND;
+            let mut is_empty = false;
+            while !is_empty && Instant::now() < until && !journal.options.stop.is_cancelled() {
                 // The first column is 1 if a reader or another copier was in the way for the whole wait of SQLite.
                 let busy: i64 =
                     journal
                         .connection
                         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-                if busy == 0 {
-                    return Ok(true);
-                }
+                is_empty = busy == 0;
             }
-            Ok(false)
+            journal.connection.busy_timeout(BUSY)?;
+            Ok(is_empty)
         })?;
         self.room.forget();
         Ok(is_empty)

@@ -32,6 +32,9 @@ const STATEMENTS: usize = 64;
 /// A folder made for journals, for its owner only.
 const FOLDER_MODE: u32 = 0o700;
 
+/// Instructions of SQLite between two looks at [`JournalOptions::stop`]: far less than a millisecond of work.
+const INTERRUPT_EVERY: i32 = 1_000;
+
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// The header of an SQLite file: all that is looked at before it is opened.
@@ -72,7 +75,7 @@ pub(super) fn open_writer(file: &Path, options: &JournalOptions) -> Result<Opene
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(checked)?;
-    prepare_writer(&connection, options).map_err(checked)?;
+    prepare_writer(&mut connection, options).map_err(checked)?;
     schema::migrate(&mut connection, format, MIGRATIONS)
         .map_err(|error| JournalError::of_sqlite(file, "bringing it to the present format", error))?;
     Ok(OpenedWriter {
@@ -154,13 +157,15 @@ fn connect(file: &Path, access: OpenFlags) -> Result<Connection, JournalError> {
         .map_err(|error| JournalError::of_sqlite(file, "opening it", error))
 }
 
-fn prepare_writer(connection: &Connection, options: &JournalOptions) -> rusqlite::Result<()> {
+fn prepare_writer(connection: &mut Connection, options: &JournalOptions) -> rusqlite::Result<()> {
     let synchronous = match options.durability {
         Durability::PowerLoss => "FULL",
         // Not OFF: the file stays whole at a loss of power, as the log is synchronised before it is copied.
         Durability::ProcessCrash => "NORMAL",
     };
     let cache_kib = i64::try_from(options.page_cache.0 / 1024).unwrap_or(i64::MAX);
+    let stop = options.stop.clone();
+    connection.progress_handler(INTERRUPT_EVERY, Some(move || stop.is_cancelled()))?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::amount::{Horizon, Size, Span};
 use crate::record::Mode;
 
 /// How a journal is kept. [`JournalOptions::new`] has the defaults of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct JournalOptions {
     /// The name of the source; a file never changes its name.
     pub cluster: Arc<str>,
@@ -28,6 +29,9 @@ pub struct JournalOptions {
     pub when_full: WhenFull,
     /// The most memory for pages of the file.
     pub page_cache: Size,
+    /// Interrupts the opening: until [`Journal::end_opening`](super::Journal::end_opening), a statement that runs when it
+    /// is cancelled is undone and fails.
+    pub stop: CancellationToken,
 }
 
 /// 8 MiB of pages: all of the index of a million paths but its leaves, of which twice as many would hold few more. Random
@@ -48,6 +52,7 @@ impl JournalOptions {
             max_size: Size(10 << 30),
             when_full: WhenFull::default(),
             page_cache: PAGE_CACHE,
+            stop: CancellationToken::new(),
         }
     }
 }

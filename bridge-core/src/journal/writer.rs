@@ -140,6 +140,16 @@ impl Journal {
         })
     }
 
+    /// From now on [`JournalOptions::stop`] interrupts nothing.
+    ///
+    /// # Errors
+    ///
+    /// If SQLite refuses it.
+    pub fn end_opening(&mut self) -> Result<(), JournalError> {
+        let ended = self.connection.progress_handler(0, None::<fn() -> bool>);
+        ended.map_err(|error| self.fault("opening it", error))
+    }
+
     /// A reader for the worker of a sink. No record that it has read goes into one that it has not, and what is held in
     /// memory it need not read.
     ///

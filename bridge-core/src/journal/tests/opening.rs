@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
 
 use super::scratch::*;
 use crate::append::{ChangeKind, Read};
@@ -470,6 +471,34 @@ fn a_journal_of_the_first_format_keeps_its_cursors_and_dead_letters() {
     assert_eq!(reader.parked("one", Seq::ZERO, 9).unwrap(), []);
     let backlog = SinkBacklog::load(&mut reader, "one", NOON).unwrap();
     assert_eq!(backlog.letters.len(), 1);
+}
+
+#[test]
+fn an_interrupted_opening_leaves_a_journal_in_its_old_format_and_the_next_one_finishes() {
+    let scratch = filled();
+    let many = (6..2_000).map(|zxid| created(&format!("/{zxid}"), zxid, "x"));
+    append_all(&mut scratch.open(), many);
+    let before = scratch.records();
+    take_back_to(&scratch, 6);
+    let mut options = scratch.options.clone();
+    options.stop.cancel();
+
+    let error = refusal(&scratch.file(), &options);
+
+    assert!(error.to_string().contains("interrupted"), "{error}");
+    let format = |scratch: &Scratch| fs::read(scratch.file()).unwrap()[60..64].to_vec();
+    assert_eq!(format(&scratch), 6_u32.to_be_bytes());
+    options.stop = CancellationToken::new();
+    let mut journal = Journal::open(&scratch.file(), &options).unwrap();
+    assert_eq!(format(&scratch), FORMAT.to_be_bytes());
+    // An open journal is written and read to the end.
+    journal.end_opening().unwrap();
+    options.stop.cancel();
+    append_all(&mut journal, [created("/b", 9_000, "y")]);
+    journal.register_sink("one", Seq::ZERO).unwrap();
+    journal.commit().unwrap();
+    drop(journal);
+    assert_eq!(scratch.records().len(), before.len() + 1);
 }
 
 #[test]
