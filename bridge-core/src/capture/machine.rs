@@ -71,12 +71,6 @@ pub(super) enum EpochState {
     Halted,
 }
 
-/// The finding of a part of a step about the connection.
-pub(super) enum Verdict {
-    Fine,
-    Denied(ZnodePath),
-}
-
 impl Capture {
     /// A machine without a connection.
     pub fn new(options: CaptureOptions) -> Capture {
@@ -105,7 +99,7 @@ impl Capture {
         outcome: &mut StepOutcome,
     ) -> StepResult<()> {
         let recorded = self.records();
-        let verdict = match input {
+        match input {
             Input::Connected { session } => self.connected(session, image, outcome)?,
             Input::Disconnected => self.detach(None),
             Input::Overflow => self.detach(Some(GapReason::Overflow)),
@@ -114,10 +108,10 @@ impl Capture {
             Input::Events(events) => self.events(events)?,
             Input::Answer { ticket, outcomes } => self.answer(now, ticket, outcomes, image, outcome)?,
             // Taken in before.
-            Input::Acls { .. } => Verdict::Fine,
+            Input::Acls { .. } => {}
             Input::CanaryWritten { mark, zxid } => {
                 let read = self.canary.written(mark, zxid);
-                self.read_canary(read, outcome)
+                self.read_canary(read, outcome);
             }
             Input::Tick => self.tick(now, image, outcome)?,
             Input::Synced(_)
@@ -130,17 +124,9 @@ impl Capture {
                 if let EpochState::Attached(attached) = &mut self.state {
                     attached.continue_resnapshot(&self.options, image)?;
                 }
-                Verdict::Fine
             }
-        };
-        let verdict = match verdict {
-            Verdict::Fine => self.go_on(now, image, outcome)?,
-            other => other,
-        };
-        match verdict {
-            Verdict::Fine => {}
-            Verdict::Denied(path) => self.denied(path, outcome),
         }
+        self.go_on(now, image, outcome)?;
         if self.records() != recorded {
             self.timers.journalled();
         }
@@ -151,14 +137,13 @@ impl Capture {
         self.counters.records.total()
     }
 
-    pub(super) fn detach(&mut self, reason: Option<GapReason>) -> Verdict {
+    pub(super) fn detach(&mut self, reason: Option<GapReason>) {
         self.reason = GapReason::last_of(self.reason, reason);
         if !matches!(self.state, EpochState::Halted) {
             self.state = EpochState::Detached;
         }
         self.requests = Requests::after(&self.requests);
         self.lists.forget();
-        Verdict::Fine
     }
 
     /// Makes due again what the batch had fulfilled that was rolled back.
@@ -174,9 +159,9 @@ impl Capture {
     }
 
     /// Handles a request without an answer: an armed watch may have been lost for as long as the request waited.
-    fn unanswered(&mut self) -> Verdict {
+    fn unanswered(&mut self) {
         let was_armed = matches!(self.state, EpochState::Attached(_));
-        self.detach(was_armed.then_some(GapReason::Liveness))
+        self.detach(was_armed.then_some(GapReason::Liveness));
     }
 
     fn connected(
@@ -184,9 +169,9 @@ impl Capture {
         session: SessionFate,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> StepResult<Verdict> {
+    ) -> StepResult<()> {
         if matches!(self.state, EpochState::Halted) {
-            return Ok(Verdict::Fine);
+            return Ok(());
         }
         self.detach(None);
         self.lineage.connected(session);
@@ -217,16 +202,16 @@ impl Capture {
         self.state = EpochState::Arming { epoch, reason, roots };
         outcome.requests.push(SourceRequest::Arm(self.options.watched()));
         self.canary.connected(&mut outcome.requests);
-        Ok(Verdict::Fine)
+        Ok(())
     }
 
-    fn armed(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<Verdict> {
+    fn armed(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {
         let (epoch, reason, roots) = match std::mem::replace(&mut self.state, EpochState::Detached) {
             EpochState::Arming { epoch, reason, roots } => (epoch, reason, roots),
             // A duplicate, or of a closed connection.
             other => {
                 self.state = other;
-                return Ok(Verdict::Fine);
+                return Ok(());
             }
         };
         let follow = Follow::new(self.options.limits);
@@ -239,7 +224,7 @@ impl Capture {
             resnapshots: VecDeque::new(),
         }));
         self.begin_next_walk(now, image)?;
-        Ok(Verdict::Fine)
+        Ok(())
     }
 
     /// The machine's parts, borrowed for one decision.
@@ -325,23 +310,23 @@ impl Capture {
         outcomes: &[Outcome],
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> StepResult<Verdict> {
+    ) -> StepResult<()> {
         self.lineage = Lineage::Settled;
         if let Some(evidence) = lineage::evidence(image, &self.options.roots, request, outcomes)? {
             self.state = EpochState::Halted;
             let cluster = self.options.cluster.clone();
             outcome.halt = Some(Halt::OtherEnsemble { cluster, evidence });
         }
-        Ok(Verdict::Fine)
+        Ok(())
     }
 
-    fn events(&mut self, mut events: Vec<Event>) -> StepResult<Verdict> {
+    fn events(&mut self, mut events: Vec<Event>) -> StepResult<()> {
         // The bridge's own write is no change of the tree.
         let canary = &mut self.canary;
         events.retain(|event| !canary.takes_event(event));
         self.counters.events += events.len() as u64;
         let EpochState::Attached(attached) = &mut self.state else {
-            return Ok(Verdict::Fine);
+            return Ok(());
         };
         for event in events {
             let Some(root) = self.options.root_of(&event.path) else {
@@ -352,7 +337,7 @@ impl Capture {
                 return Err(StepError::Doubt(GapReason::Overflow));
             }
         }
-        Ok(Verdict::Fine)
+        Ok(())
     }
 
     fn answer(
@@ -362,7 +347,7 @@ impl Capture {
         mut outcomes: Vec<Outcome>,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> StepResult<Verdict> {
+    ) -> StepResult<()> {
         let asked = self.requests.asked(ticket);
         if let Some(request) = asked.filter(|request| !matches!(request.purpose, Purpose::Lineage)) {
             let is_follow = matches!(request.purpose, Purpose::Follow | Purpose::Positions);
@@ -375,50 +360,41 @@ impl Capture {
                 let paths = self.lists.hold(request, keys, Input::Answer { ticket, outcomes });
                 let ticket = request;
                 outcome.requests.push(SourceRequest::ReadAcls { ticket, paths });
-                return Ok(Verdict::Fine);
+                return Ok(());
             }
         }
         outcomes.iter_mut().for_each(sort_names);
         let Some(request) = self.requests.answered(ticket) else {
-            return Ok(Verdict::Fine);
+            return Ok(());
         };
         self.counters.reads += outcomes.len() as u64;
         if matches!(request.purpose, Purpose::Lineage) {
             return self.lineage_answered(&request, &outcomes, image, outcome);
         }
         let Some((mut context, follow, walk, _)) = self.parts(now, image) else {
-            return Ok(Verdict::Fine);
+            return Ok(());
         };
         follow.fence(request.covers);
         match request.purpose {
-            Purpose::Follow => {
-                follow.answered(request, outcomes);
-                Ok(Verdict::Fine)
-            }
-            Purpose::Positions => {
-                follow.window_answered(request, outcomes);
-                Ok(Verdict::Fine)
-            }
+            Purpose::Follow => follow.answered(request, outcomes),
+            Purpose::Positions => follow.window_answered(request, outcomes),
             Purpose::Sample => {
                 check_sample(&mut context, follow, request, &outcomes)?;
                 self.counters.liveness_checks += 1;
-                Ok(Verdict::Fine)
             }
             // Answered above.
-            Purpose::Lineage => Ok(Verdict::Fine),
+            Purpose::Lineage => {}
             Purpose::Canary => {
                 let is_proved = self.canary.was_read(outcomes.first())?;
                 self.counters.liveness_checks += u64::from(is_proved);
-                Ok(Verdict::Fine)
             }
-            Purpose::WalkRead | Purpose::WalkList => match walk {
-                Some(walk) => {
+            Purpose::WalkRead | Purpose::WalkList => {
+                if let Some(walk) = walk {
                     walk_answered(&mut context, follow, walk, request, outcomes)?;
-                    Ok(Verdict::Fine)
                 }
-                None => Ok(Verdict::Fine),
-            },
+            }
         }
+        Ok(())
     }
 
     fn tick(
@@ -426,7 +402,7 @@ impl Capture {
         now: Timestamp,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> StepResult<Verdict> {
+    ) -> StepResult<()> {
         if self.timers.heartbeat_is_due() {
             image.append(Append {
                 root: None,
@@ -435,10 +411,10 @@ impl Capture {
             })?;
         }
         if self.state() != CaptureState::Live {
-            return Ok(Verdict::Fine);
+            return Ok(());
         }
         let EpochState::Attached(attached) = &mut self.state else {
-            return Ok(Verdict::Fine);
+            return Ok(());
         };
         let covers = attached.follow.end();
         if self.timers.sample_is_due() {
@@ -466,16 +442,16 @@ impl Capture {
             );
         }
         let read = self.canary.tick(&mut outcome.requests)?;
-        Ok(self.read_canary(read, outcome))
+        self.read_canary(read, outcome);
+        Ok(())
     }
 
-    fn read_canary(&mut self, read: Option<ReadRequest>, outcome: &mut StepOutcome) -> Verdict {
+    fn read_canary(&mut self, read: Option<ReadRequest>, outcome: &mut StepOutcome) {
         if let (Some(read), EpochState::Attached(attached)) = (read, &self.state) {
             let request = Request::new(Purpose::Canary, vec![read], attached.follow.end());
             self.counters.requests += 1;
             self.requests.send(request, &mut outcome.requests);
         }
-        Verdict::Fine
     }
 
     /// Records the events that are settled, ends finished walks, and sends the next reads.
@@ -484,11 +460,11 @@ impl Capture {
         now: Timestamp,
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
-    ) -> StepResult<Verdict> {
+    ) -> StepResult<()> {
         loop {
             self.end_walk_if_done();
             let Some((mut context, follow, _, _)) = self.parts(now, image) else {
-                return Ok(Verdict::Fine);
+                return Ok(());
             };
             let advance = follow.advance(&mut context)?;
             match advance {
@@ -501,7 +477,10 @@ impl Capture {
                     }
                     self.begin_next_walk(now, image)?;
                 }
-                Advance::Denied(path) => return Ok(Verdict::Denied(path)),
+                Advance::Denied(path) => {
+                    self.denied(path, outcome);
+                    return Ok(());
+                }
             }
         }
         if let Some((mut context, ..)) = self.parts(now, image) {
@@ -511,7 +490,7 @@ impl Capture {
         if matches!(&self.state, EpochState::Attached(attached) if !attached.resnapshots.is_empty()) {
             outcome.has_more = true;
         }
-        Ok(Verdict::Fine)
+        Ok(())
     }
 
     /// Ends a finished walk: queues a mark after the events so far, or starts the audit of the next root.
