@@ -1,10 +1,10 @@
 //! The watch machine as the pipeline sees it: [`SourceMachine`] for [`Capture`].
 
-use super::machine::{Capture, EpochState, Fulfilled, LAG_ATTEMPTS_MAX};
+use super::machine::{Capture, EpochState, LAG_ATTEMPTS_MAX};
 use super::roots::Root;
 use super::{Halt, Input, StepError, StepResult};
 use crate::image_txn::ImageTxn;
-use crate::machine::{CaptureState, Counters, SourceMachine, StepOutcome};
+use crate::machine::{CaptureState, Counters, Fulfilled, SourceMachine, StepOutcome};
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::Timestamp;

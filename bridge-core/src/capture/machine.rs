@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::append::{Append, RecordKind};
 use crate::image_txn::ImageTxn;
-use crate::machine::{CaptureState, Counters, SourceMachine, StepOutcome};
+use crate::machine::{CaptureState, Counters, Fulfilled, SourceMachine, StepOutcome};
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
@@ -50,13 +50,6 @@ pub struct Capture {
     pub(super) denials: Denials,
     /// The first walk of a session waits until it is settled.
     pub(super) lineage: Lineage,
-}
-
-/// What the comparisons in the open batch have fulfilled. It is due again if the batch is rolled back.
-#[derive(Debug, Default)]
-pub(super) struct Fulfilled {
-    reason: Option<GapReason>,
-    accept_baseline: bool,
 }
 
 #[derive(Debug)]
@@ -148,12 +141,9 @@ impl Capture {
 
     /// Makes due again what the batch had fulfilled that was rolled back.
     pub(super) fn rolled_back(&mut self) {
-        let Fulfilled {
-            reason,
-            accept_baseline,
-        } = std::mem::take(&mut self.fulfilled);
-        self.options.accept_baseline |= accept_baseline;
-        self.reason = GapReason::last_of(reason, self.reason);
+        let fulfilled = std::mem::take(&mut self.fulfilled);
+        self.options.accept_baseline |= fulfilled.accept_baseline;
+        self.reason = GapReason::last_of(fulfilled.reason, self.reason);
         // It was checked with an image that is no more.
         self.lineage = Lineage::Open;
     }

@@ -3,7 +3,8 @@
 use crate::capture::Input;
 use crate::image_txn::ImageTxn;
 use crate::machine::{
-    CaptureState, Counters, Halt, HistoryReport, ProofReport, SourceMachine, StepError, StepOutcome,
+    CaptureState, Counters, Fulfilled, Halt, HistoryReport, ProofReport, SourceMachine, StepError,
+    StepOutcome,
 };
 use crate::number::{Epoch, Zxid};
 use crate::path::ZnodePath;
@@ -39,10 +40,12 @@ impl SourceMachine for Committed {
         Ok(outcome)
     }
 
-    /// The next connection compares with the position and the epoch of the journal instead.
-    fn committed(&mut self) {}
+    fn committed(&mut self) {
+        self.fulfilled = Fulfilled::default();
+    }
 
     fn reset(&mut self, error: &StepError) -> Result<(), Halt> {
+        self.rolled_back();
         let evidence = match error {
             StepError::Journal(_) => {
                 self.detach(None);

@@ -7,7 +7,7 @@ use crate::capture::roots::{Root, StepContext};
 use crate::capture::unreadable::Unreadable;
 use crate::capture::{Input, StepResult};
 use crate::image_txn::ImageTxn;
-use crate::machine::{Counters, StepError, StepOutcome};
+use crate::machine::{Counters, Fulfilled, StepError, StepOutcome};
 use crate::number::{Epoch, Zxid};
 use crate::record::{Fidelity, GapReason, Op, Timestamp};
 use crate::source::SourceRequest;
@@ -46,19 +46,10 @@ pub struct Committed {
     lists: Lists,
     /// Of the image at the position of the present connection.
     pub(super) sessions: SessionIndex,
-    /// With what the last connection began.
-    asked: Asked,
+    pub(super) fulfilled: Fulfilled,
     held: HeldNodes,
     pub(super) proof: ProofCounts,
     owners: SessionOwners,
-}
-
-/// What a comparison fulfils. Its end may be rolled back with the batch that it is in.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    reason: Option<GapReason>,
-    needs_snapshot: bool,
-    accept_baseline: bool,
 }
 
 /// What was proved since the machine was made.
@@ -143,7 +134,7 @@ impl Committed {
             unreadable: Unreadable::default(),
             lists: Lists::default(),
             sessions: SessionIndex::default(),
-            asked: Asked::default(),
+            fulfilled: Fulfilled::default(),
         }
     }
 
@@ -220,7 +211,9 @@ impl Committed {
             .map(|path| Root::load(path, image))
             .collect::<Result<_, _>>()?;
         let scope = self.options.scope_number();
-        self.ask_again(known.is_some_and(|known| known.scope == scope), image.epoch()?);
+        // The last one may have been rolled back.
+        let stored = image.epoch()?;
+        self.epoch = self.epoch.map(|last| last.min(stored));
         let is_complete = self.roots.iter().all(Root::is_listed);
         let may_resume = is_complete && !self.needs_snapshot && !self.options.capture.accept_baseline;
         let is_provable = |known: &HistoryPosition| match self.options.proof {
@@ -233,20 +226,12 @@ impl Committed {
         Ok(())
     }
 
-    /// Restores what the last connection began with, if its comparison is not in the journal: neither at its position, nor
-    /// with its epoch.
-    fn ask_again(&mut self, is_at_position: bool, epoch: Epoch) {
-        if !is_at_position || self.epoch.is_some_and(|last| epoch < last) {
-            self.epoch = self.epoch.map(|last| last.min(epoch));
-            self.reason = self.reason.or(self.asked.reason);
-            self.needs_snapshot |= self.asked.needs_snapshot;
-            self.options.capture.accept_baseline |= self.asked.accept_baseline;
-        }
-        self.asked = Asked {
-            reason: self.reason,
-            needs_snapshot: self.needs_snapshot,
-            accept_baseline: self.options.capture.accept_baseline,
-        };
+    /// Makes due again what the batch had fulfilled that was rolled back.
+    pub(super) fn rolled_back(&mut self) {
+        let fulfilled = std::mem::take(&mut self.fulfilled);
+        self.reason = GapReason::last_of(fulfilled.reason, self.reason);
+        self.needs_snapshot |= fulfilled.needs_snapshot;
+        self.options.capture.accept_baseline |= fulfilled.accept_baseline;
     }
 
     fn synced(&mut self, answer: SyncAnswer) -> StepResult<()> {
@@ -374,13 +359,14 @@ impl Committed {
             .max(self.part_of_stage);
         if matches!(progress, StagingProgress::More | StagingProgress::Done) {
             self.part_of_stage = None;
-            self.reason = None;
+            self.fulfilled.reason = GapReason::last_of(self.fulfilled.reason, self.reason.take());
+            self.fulfilled.needs_snapshot |= std::mem::take(&mut self.needs_snapshot);
+            let accept_baseline = &mut self.options.capture.accept_baseline;
+            self.fulfilled.accept_baseline |= std::mem::take(accept_baseline);
             if staging.proved_by_server {
                 self.proof.zxid = self.proof.zxid.max(Some(staging.at.zxid));
             }
-            self.needs_snapshot = false;
             self.other_histories = 0;
-            self.options.capture.accept_baseline = false;
         }
         match progress {
             StagingProgress::Read(ticket, read) => {

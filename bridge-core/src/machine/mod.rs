@@ -87,6 +87,15 @@ pub trait SourceMachine: Send {
     }
 }
 
+/// The demands that comparisons in the open batch have met. They are due again if the batch is rolled back.
+#[derive(Debug, Default)]
+pub(crate) struct Fulfilled {
+    pub(crate) reason: Option<GapReason>,
+    pub(crate) accept_baseline: bool,
+    /// Of a machine that takes transactions.
+    pub(crate) needs_snapshot: bool,
+}
+
 /// The requests of a step. The records are not here: they are appended through the image.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepOutcome {

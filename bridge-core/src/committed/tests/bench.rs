@@ -78,14 +78,21 @@ impl Bench {
         self.inputs.push((Timestamp(self.now), input.clone()));
         let result = self.machine.step(Timestamp(self.now), input, &mut self.journal);
         match &result {
-            Ok(_) => drop(self.journal.commit().unwrap()),
-            Err(error) => {
-                self.journal.rollback().unwrap();
-                // A halt is looked at by its test.
-                let _ = self.machine.reset(error);
-            }
+            Ok(_) => self.commit(),
+            Err(error) => self.roll_back(error),
         }
         result
+    }
+
+    pub fn commit(&mut self) {
+        self.journal.commit().unwrap();
+        self.machine.committed();
+    }
+
+    pub fn roll_back(&mut self, error: &StepError) {
+        self.journal.rollback().unwrap();
+        // A halt is looked at by its test.
+        let _ = self.machine.reset(error);
     }
 
     /// A connection, up to the request to resume.

@@ -1,12 +1,14 @@
 //! A position that the image has left, and what a server sends that contradicts the image or itself.
 
+use std::path::Path;
+
 use super::bench::Bench;
 use super::machine::filled;
 use super::tree::*;
 use crate::capture::Capture;
 use crate::committed::*;
 use crate::image_txn::ImageTxn;
-use crate::journal::JournalWriter;
+use crate::journal::{JournalError, JournalErrorKind, JournalWriter};
 use crate::machine::{SourceMachine, StepError};
 use crate::number::Zxid;
 use crate::record::LifetimeKind::{Ephemeral, Persistent};
@@ -114,7 +116,7 @@ fn a_comparison_whose_end_is_rolled_back_is_asked_for_again() {
             let step = bench.machine.step(Timestamp(1), input, &mut bench.journal);
             let outcome = step.unwrap();
             if begins_in_the_journal && outcome.requests != [SourceRequest::Follow] {
-                bench.journal.commit().unwrap();
+                bench.commit();
             }
             input = match &outcome.requests[..] {
                 [SourceRequest::Follow] => break,
@@ -125,8 +127,8 @@ fn a_comparison_whose_end_is_rolled_back_is_asked_for_again() {
                 _ => Input::Continue,
             };
         }
-        bench.journal.rollback().unwrap();
-        bench.step(Input::Disconnected).unwrap();
+        let error = JournalError::new(JournalErrorKind::DiskFull, Path::new("main.journal"), "no room");
+        bench.roll_back(&StepError::Journal(error));
         bench.connect();
         assert_eq!(bench.resumed, None);
         bench.new_records();

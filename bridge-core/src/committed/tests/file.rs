@@ -63,7 +63,10 @@ fn the_journals_file_gets_the_same_records_position_and_proof_as_the_model() {
     let mut machine = Committed::new(bench.options.clone());
     for (now, input) in std::mem::take(&mut bench.inputs) {
         match machine.step(now, input, &mut journal) {
-            Ok(_) => drop(journal.commit().unwrap()),
+            Ok(_) => {
+                journal.commit().unwrap();
+                machine.committed();
+            }
             Err(error) => {
                 journal.rollback().unwrap();
                 machine.reset(&error).unwrap();
