@@ -6,10 +6,10 @@ pub trait Reached: Default + Send {
     fn take_in(&mut self, other: &Self);
 
     /// Faults and states that were never reached.
-    fn never(&self) -> Vec<&'static str>;
+    fn missing(&self) -> Vec<&'static str>;
 
     /// For people, as Markdown.
-    fn shown(&self) -> String;
+    fn table(&self) -> String;
 }
 
 macro_rules! states {
@@ -65,9 +65,10 @@ macro_rules! states {
             pub fn count(&self, seen: $states) -> u64 {
                 self.counts[seen as usize]
             }
+        }
 
-            /// Takes in what other seeds reached.
-            pub fn merge(&mut self, other: &$coverage) {
+        impl $crate::coverage::Reached for $coverage {
+            fn take_in(&mut self, other: &Self) {
                 for (mine, others) in self.counts.iter_mut().zip(&other.counts) {
                     *mine += others;
                 }
@@ -76,14 +77,12 @@ macro_rules! states {
                 }
             }
 
-            /// Faults and states that were never reached.
-            pub fn missing(&self) -> Vec<&'static str> {
+            fn missing(&self) -> Vec<&'static str> {
                 let never = $states::ALL.iter().filter(|seen| self.count(**seen) == 0);
                 never.map(|seen| seen.words()).collect()
             }
 
-            /// For people, as Markdown.
-            pub fn table(&self) -> String {
+            fn table(&self) -> String {
                 use std::fmt::Write as _;
                 let mut text = String::from("| fault or state | times | in seeds |\n| --- | --: | --: |\n");
                 for seen in $states::ALL {
@@ -91,20 +90,6 @@ macro_rules! states {
                     let _ = writeln!(text, "| {} | {times} | {seeds} |", seen.words());
                 }
                 text
-            }
-        }
-
-        impl $crate::coverage::Reached for $coverage {
-            fn take_in(&mut self, other: &Self) {
-                self.merge(other);
-            }
-
-            fn never(&self) -> Vec<&'static str> {
-                self.missing()
-            }
-
-            fn shown(&self) -> String {
-                self.table()
             }
         }
     };

@@ -117,6 +117,30 @@ pub fn play_all<C: Reached>(
     summary
 }
 
+/// Plays `usual` seeds, or as many as `ZKBRIDGE_SEEDS` says, or with a trace the one of `ZKBRIDGE_SEED`.
+///
+/// # Panics
+///
+/// When one failed, or the usual number never reached some fault or state.
+pub fn check_seeds<C: Reached>(usual: u64, play: impl Fn(u64, bool) -> C + Sync) {
+    if let Some(seed) = number_of("ZKBRIDGE_SEED") {
+        play(seed, true);
+        return;
+    }
+    let count = number_of("ZKBRIDGE_SEEDS").unwrap_or(usual);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let summary = play_all(0..count, threads, |seed| play(seed, false), |_, _| {});
+    println!("{}", summary.coverage.table());
+    for failure in &summary.failures {
+        println!("replay with ZKBRIDGE_SEED={}: {}", failure.seed, failure.message);
+    }
+    let failed = summary.failures.len();
+    assert!(failed == 0, "{failed} of {count} seeds failed");
+    if count >= usual {
+        assert_eq!(summary.coverage.missing(), Vec::<&str>::new(), "never reached");
+    }
+}
+
 /// The number in an environment variable.
 ///
 /// # Panics

@@ -1,8 +1,9 @@
 //! The world of a source that reads transactions: seeds with every kind of fault, and its negative controls.
 //! `ZKBRIDGE_SEED=n` replays one seed with a trace; `ZKBRIDGE_SEEDS=n` plays another number of them.
 
-use bridge_simulator::run::{number_of, play_all};
-use bridge_simulator::transactions::{Encounters, TransactionHabit, play, try_play};
+use bridge_simulator::coverage::Reached;
+use bridge_simulator::run::check_seeds;
+use bridge_simulator::transactions::{TransactionHabit, play, try_play};
 
 /// Some seconds of a busy machine.
 const SEEDS: u64 = 3_000;
@@ -12,31 +13,13 @@ const CONTROL_SEEDS: u64 = 600;
 
 #[test]
 fn every_committed_version_is_durable_once_and_exactly_whatever_fails() {
-    if let Some(seed) = number_of("ZKBRIDGE_SEED") {
-        play(seed, None, true);
-        return;
-    }
-    let count = number_of("ZKBRIDGE_SEEDS").unwrap_or(SEEDS);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let summary = play_all(0..count, threads, |seed| play(seed, None, false), |_, _| {});
-    println!("{}", summary.coverage.table());
-    for failure in &summary.failures {
-        println!("replay with ZKBRIDGE_SEED={}: {}", failure.seed, failure.message);
-    }
-    assert!(
-        summary.failures.is_empty(),
-        "{} of {count} seeds failed",
-        summary.failures.len()
-    );
-    if count >= SEEDS {
-        assert_eq!(summary.coverage.missing(), Vec::<&str>::new(), "never reached");
-    }
+    check_seeds(SEEDS, |seed, is_traced| play(seed, None, is_traced));
 }
 
 /// A seed that does not play the same twice could not be replayed.
 #[test]
 fn a_seed_of_transactions_plays_the_same_every_time() {
-    let table = |seed| Encounters::table(&play(seed, None, false));
+    let table = |seed| play(seed, None, false).table();
     for seed in [4, 27, 115] {
         assert_eq!(table(seed), table(seed), "seed {seed}");
     }

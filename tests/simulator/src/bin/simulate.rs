@@ -62,7 +62,7 @@ fn is_right<C: Reached>(world: &str, play: impl Fn(u64) -> C + Sync) -> bool {
             );
         }
     });
-    println!("{}", summary.coverage.shown());
+    println!("{}", summary.coverage.table());
     println!(
         "{world}: {} seeds in {:.0?}, {} failed",
         summary.played,
@@ -75,7 +75,7 @@ fn is_right<C: Reached>(world: &str, play: impl Fn(u64) -> C + Sync) -> bool {
             failure.seed, failure.message
         );
     }
-    let missing = summary.coverage.never();
+    let missing = summary.coverage.missing();
     let is_complete = count < COMPLETE_FROM || missing.is_empty();
     if !is_complete {
         println!("never reached: {}", missing.join(", "));
