@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use rand::prelude::IndexedRandom;
 use rand::rngs::StdRng;
@@ -16,10 +15,9 @@ use super::tree::*;
 use crate::committed::*;
 use crate::machine::{CaptureState, SourceMachine, StepError};
 use crate::number::Zxid;
-use crate::path::ZnodePath;
-use crate::record::{Fidelity, GapReason, Lifetime, LifetimeKind, Op};
+use crate::record::{Fidelity, GapReason, LifetimeKind, Op};
 use crate::source::Input;
-use crate::testing::transactions::{expected, found};
+use crate::testing::transactions::{expected, found, universe};
 
 const SEEDS: u64 = 150;
 const ACTS: usize = 80;
@@ -58,20 +56,6 @@ pub(super) struct Coverage {
     pub(super) tails: usize,
 }
 
-fn universe() -> Vec<ZnodePath> {
-    let mut all = Vec::new();
-    for top in ["/a", "/b", "/c"] {
-        all.push(path(top));
-        for one in ["1", "2", "hidden"] {
-            all.push(path(&format!("{top}/{one}")));
-            for two in ["x", "y"] {
-                all.push(path(&format!("{top}/{one}/{two}")));
-            }
-        }
-    }
-    all
-}
-
 impl World {
     fn new(seed: u64, lie: Option<Lie>) -> World {
         let mut options = options(&["/a", "/b"]);
@@ -97,82 +81,22 @@ impl World {
         }
     }
 
-    fn operation(&mut self, tree: &ServerTree, in_multi: bool) -> Option<NodeOperation> {
-        let at = universe().choose(&mut self.random).unwrap().clone();
-        let data: Arc<[u8]> = format!("{}", self.random.random_range(0..1000))
-            .into_bytes()
-            .into();
-        let node = tree.nodes.get(&at);
-        let operation = match self.random.random_range(0..10) {
-            0..4 => {
-                let kinds = [
-                    LifetimeKind::Persistent,
-                    LifetimeKind::Persistent,
-                    LifetimeKind::Ephemeral,
-                    LifetimeKind::Container,
-                    LifetimeKind::Ttl,
-                ];
-                let kind = *kinds.choose(&mut self.random).unwrap();
-                let parent = tree.nodes.get(&at.parent()?)?;
-                NodeOperation::Create {
-                    path: at,
-                    data,
-                    acl: acl("r"),
-                    lifetime: Lifetime {
-                        kind,
-                        ttl: (kind == LifetimeKind::Ttl).then_some(99),
-                    },
-                    parent_cversion: Some(parent.raw.cversion + 1),
-                }
-            }
-            4..8 => NodeOperation::SetData {
-                version: node?.raw.version + 1,
-                path: at,
-                data,
-            },
-            8 if !in_multi => NodeOperation::SetAcl {
-                version: node?.raw.aversion + 1,
-                path: at,
-                acl: acl("rw"),
-            },
-            8 => NodeOperation::Check,
-            _ => NodeOperation::Delete {
-                path: at,
-                is_of_container: false,
-            },
-        };
-        tree.allows(&operation).then_some(operation)
-    }
-
     /// A transaction that the leader may propose.
     fn draft(&mut self) -> CommittedTxn {
         let session = *SESSIONS.choose(&mut self.random).unwrap();
         let draft = self.bench.server.txn(session, TxnContent::Nothing);
-        let mut tree = self.bench.server.tree.clone();
+        let tree = &self.bench.server.tree;
+        let paths = universe("hidden");
         let content = match self.random.random_range(0..20) {
             0 => TxnContent::Nothing,
             1 => {
-                let is_of = |node: &ServerNode| {
-                    node.lifetime.kind == LifetimeKind::Ephemeral && node.raw.owner.cast_unsigned() == session
-                };
-                let nodes = tree.nodes.iter();
-                let paths = nodes.filter(|(_, node)| is_of(node)).map(|(at, _)| at.clone());
                 self.seen.closed += 1;
                 TxnContent::CloseSession {
-                    paths: Some(paths.collect()),
+                    paths: Some(tree.owned_by(session)),
                 }
             }
-            2..6 => {
-                let mut operations = Vec::new();
-                for _ in 0..self.random.random_range(2..12) {
-                    if let Some(operation) = self.operation(&tree, true) {
-                        tree.apply_operation(&draft, &operation);
-                        operations.push(operation);
-                    }
-                }
-                TxnContent::Multi(operations)
-            }
-            _ => match self.operation(&tree, false) {
+            2..6 => TxnContent::Multi(tree.random_multi(&draft, &paths, &mut self.random)),
+            _ => match tree.random_operation(&paths, false, &mut self.random) {
                 Some(operation) => TxnContent::Single(operation),
                 None => TxnContent::Nothing,
             },

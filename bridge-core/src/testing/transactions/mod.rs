@@ -7,7 +7,9 @@
 )]
 
 mod expected;
+mod random;
 mod server;
 
 pub use expected::{ExpectedRecord, expected, found};
+pub use random::universe;
 pub use server::{ClientOperation, CommittingServer, ServerNode, ServerTree, acl, path};

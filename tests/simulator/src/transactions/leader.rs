@@ -1,15 +1,13 @@
 //! The ensemble as a source sees it: a leader that proposes and commits, is replaced, and answers those who come back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bridge_core::committed::{
     CommittedTxn, HistoryPosition, NodeOperation, ProofMode, SyncAnswer, SyncKind, TxnContent,
 };
 use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Lifetime, LifetimeKind};
-use bridge_core::testing::transactions::{CommittingServer, ServerTree, acl, path};
+use bridge_core::testing::transactions::{CommittingServer, ServerTree, universe};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -53,20 +51,6 @@ pub(super) struct Leader {
     universe: Vec<ZnodePath>,
 }
 
-fn universe() -> Vec<ZnodePath> {
-    let mut all = Vec::new();
-    for top in ["/a", "/b", "/c"] {
-        all.push(path(top));
-        for one in ["1", "2", "3"] {
-            all.push(path(&format!("{top}/{one}")));
-            for two in ["x", "y"] {
-                all.push(path(&format!("{top}/{one}/{two}")));
-            }
-        }
-    }
-    all
-}
-
 impl Leader {
     pub(super) fn new() -> Leader {
         Leader {
@@ -78,65 +62,8 @@ impl Leader {
             tree: ServerTree::default(),
             failed: BTreeMap::new(),
             dead: Vec::new(),
-            universe: universe(),
+            universe: universe("3"),
         }
-    }
-
-    fn operation(&self, tree: &ServerTree, in_multi: bool, random: &mut StdRng) -> Option<NodeOperation> {
-        let at = self.universe.choose(random)?.clone();
-        let data: Arc<[u8]> = random.random_range(0..1_000).to_string().into_bytes().into();
-        let node = tree.nodes.get(&at);
-        let operation = match random.random_range(0..10) {
-            0..4 => {
-                let kinds = [
-                    LifetimeKind::Persistent,
-                    LifetimeKind::Persistent,
-                    LifetimeKind::Ephemeral,
-                    LifetimeKind::Container,
-                    LifetimeKind::Ttl,
-                ];
-                let kind = *kinds.choose(random)?;
-                let parent = tree.nodes.get(&at.parent()?)?;
-                NodeOperation::Create {
-                    path: at,
-                    data,
-                    acl: acl("r"),
-                    lifetime: Lifetime {
-                        kind,
-                        ttl: (kind == LifetimeKind::Ttl).then_some(99),
-                    },
-                    parent_cversion: Some(parent.raw.cversion + 1),
-                }
-            }
-            4..8 => NodeOperation::SetData {
-                version: node?.raw.version + 1,
-                path: at,
-                data,
-            },
-            8 if !in_multi => NodeOperation::SetAcl {
-                version: node?.raw.aversion + 1,
-                path: at,
-                acl: acl(if random.random_bool(0.5) { "rw" } else { "cdrwa" }),
-            },
-            8 => NodeOperation::Check,
-            _ => NodeOperation::Delete {
-                path: at,
-                is_of_container: false,
-            },
-        };
-        tree.allows(&operation).then_some(operation)
-    }
-
-    fn operations(&self, draft: &CommittedTxn, random: &mut StdRng) -> Vec<NodeOperation> {
-        let mut tree = self.tree.clone();
-        let mut operations = Vec::new();
-        for _ in 0..random.random_range(2..12) {
-            if let Some(operation) = self.operation(&tree, true, random) {
-                tree.apply_operation(draft, &operation);
-                operations.push(operation);
-            }
-        }
-        operations
     }
 
     /// Proposes a transaction.
@@ -151,23 +78,20 @@ impl Leader {
             0 => TxnContent::Nothing,
             1 => {
                 seen.see(Encountered::FailedMulti);
-                let operations = self.operations(&txn, random);
+                let operations = self.tree.random_multi(&txn, &self.universe, random);
                 self.failed.insert(txn.zxid, operations);
                 TxnContent::Nothing
             }
             2 => {
                 seen.see(Encountered::SessionEnded);
-                let owned = self.tree.nodes.iter().filter(|(_, node)| {
-                    node.lifetime.kind == LifetimeKind::Ephemeral && node.raw.owner.cast_unsigned() == session
-                });
-                let paths = owned.map(|(at, _)| at.clone()).collect();
-                TxnContent::CloseSession { paths: Some(paths) }
+                let paths = Some(self.tree.owned_by(session));
+                TxnContent::CloseSession { paths }
             }
             3..7 => {
                 seen.see(Encountered::Multi);
-                TxnContent::Multi(self.operations(&txn, random))
+                TxnContent::Multi(self.tree.random_multi(&txn, &self.universe, random))
             }
-            _ => match self.operation(&self.tree, false, random) {
+            _ => match self.tree.random_operation(&self.universe, false, random) {
                 Some(operation) => TxnContent::Single(operation),
                 None => TxnContent::Nothing,
             },
