@@ -51,6 +51,23 @@ impl Drop for Executions {
     }
 }
 
+/// Runs `cases` of a target: the check gets one of the valid inputs with edits, and which one it was.
+#[macro_export]
+macro_rules! damaged {
+    ($target:expr, $cases:expr, $valid:expr, $words:expr, $check:expr) => {{
+        let (valid, check) = ($valid, $check);
+        let executions = $crate::Executions::of($target);
+        bolero::check!()
+            .with_iterations($crate::cases($cases))
+            .with_type::<(u8, Vec<$crate::Edit>)>()
+            .for_each(|(which, edits)| {
+                executions.one();
+                let which = usize::from(*which) % valid.len();
+                check(which, &$crate::mutilated(valid[which].as_ref(), edits, $words));
+            });
+    }};
+}
+
 /// Edits of one case at most.
 const EDITS_MAX: usize = 8;
 

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
-use bolero::check;
 use bridge_core::sink::Sink;
 use bridge_core::testing::some_records;
 use bridge_file::{FileConfig, FileSink};
-use bridge_fuzz::{Edit, Executions, cases, mutilated};
+use bridge_fuzz::damaged;
 
 const WORDS: &[&str] = &[
     "\n",
@@ -32,14 +31,13 @@ fn a_changed_file_is_refused_or_continued_and_loses_no_complete_line() {
         .enable_all()
         .build()
         .unwrap();
-    let executions = Executions::of("a_changed_file_is_refused_or_continued_and_loses_no_complete_line");
-    check!()
-        .with_iterations(cases(500))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let before = mutilated(valid.as_bytes(), edits, WORDS);
-            std::fs::write(&path, &before).unwrap();
+    damaged!(
+        "a_changed_file_is_refused_or_continued_and_loses_no_complete_line",
+        500,
+        [valid],
+        WORDS,
+        |_, before: &[u8]| {
+            std::fs::write(&path, before).unwrap();
             let mut sink = FileSink::new(FileConfig::new(&path));
             let opened = runtime.block_on(async {
                 let opened = sink.open().await;
@@ -62,5 +60,6 @@ fn a_changed_file_is_refused_or_continued_and_loses_no_complete_line() {
                     assert!(after.len() >= kept, "a complete line was cut");
                 }
             }
-        });
+        }
+    );
 }

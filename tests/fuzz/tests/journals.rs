@@ -4,15 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
-use bolero::check;
 use bridge_core::append::{Append, Change, ChangeKind, Read, RecordKind};
 use bridge_core::image_txn::ImageTxn;
 use bridge_core::journal::{Journal, JournalOptions, JournalWriter, ReadLimit, Reader, SinkState};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Record, Stat, Timestamp};
-use bridge_fuzz::{Edit, Executions, cases, mutilated};
+use bridge_fuzz::damaged;
 use tempfile::TempDir;
+
+const WORDS: &[&str] = &["SQLite", "\0\0\0\0"];
 
 const LIMIT: ReadLimit = ReadLimit {
     records: 1000,
@@ -60,11 +61,11 @@ fn valid(folder: &Path) -> Vec<u8> {
     std::fs::read(&file).unwrap()
 }
 
-/// The journal with these edits, in a folder of its own.
-fn damaged(folder: &Path, valid: &[u8], edits: &[Edit]) -> (TempDir, PathBuf) {
+/// A journal of these bytes, in a folder of its own.
+fn file_of(folder: &Path, bytes: &[u8]) -> (TempDir, PathBuf) {
     let place = tempfile::tempdir_in(folder).unwrap();
     let file = place.path().join("main.journal");
-    std::fs::write(&file, mutilated(valid, edits, &["SQLite", "\0\0\0\0"])).unwrap();
+    std::fs::write(&file, bytes).unwrap();
     (place, file)
 }
 
@@ -80,14 +81,13 @@ fn read_all(file: &Path) -> Result<Vec<String>, String> {
 #[test]
 fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record() {
     let folder = tempfile::tempdir().unwrap();
-    let valid = valid(folder.path());
-    let executions = Executions::of("no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record");
-    check!()
-        .with_iterations(cases(300))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let (_place, file) = damaged(folder.path(), &valid, edits);
+    damaged!(
+        "no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record",
+        300,
+        [valid(folder.path())],
+        WORDS,
+        |_, bytes: &[u8]| {
+            let (_place, file) = file_of(folder.path(), bytes);
             match read_all(&file) {
                 Err(said) => assert!(said.contains("main.journal"), "{said}"),
                 Ok(texts) => {
@@ -97,23 +97,24 @@ fn no_damage_of_a_journal_makes_its_reader_panic_or_invent_a_record() {
                     }
                 }
             }
-        });
+        }
+    );
 }
 
 #[test]
 fn no_damage_of_a_journal_makes_its_writer_panic() {
     let folder = tempfile::tempdir().unwrap();
-    let valid = valid(folder.path());
-    let executions = Executions::of("no_damage_of_a_journal_makes_its_writer_panic");
-    check!()
-        .with_iterations(cases(300))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let (_place, file) = damaged(folder.path(), &valid, edits);
+    damaged!(
+        "no_damage_of_a_journal_makes_its_writer_panic",
+        300,
+        [valid(folder.path())],
+        WORDS,
+        |_, bytes: &[u8]| {
+            let (_place, file) = file_of(folder.path(), bytes);
             if let Ok(mut journal) = Journal::open(&file, &JournalOptions::new("main")) {
                 let _ = journal.stats();
                 let _ = journal.cursors();
             }
-        });
+        }
+    );
 }

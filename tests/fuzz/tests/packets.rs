@@ -4,8 +4,7 @@
 
 use std::io::{Cursor, sink};
 
-use bolero::check;
-use bridge_fuzz::{Edit, Executions, cases, mutilated};
+use bridge_fuzz::damaged;
 use bridge_transactions::quorum::{LeaderPacket, SNAPSHOT_END, copy_snapshot, read_auth_packet};
 
 /// The largest tree that is copied.
@@ -67,15 +66,13 @@ fn tree() -> Vec<u8> {
 
 #[test]
 fn a_damaged_stream_of_packets_ends_with_an_error_and_is_read_once() {
-    let valid = packets();
-    let executions = Executions::of("a_damaged_stream_of_packets_ends_with_an_error_and_is_read_once");
-    check!()
-        .with_iterations(cases(5_000))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let bytes = mutilated(&valid, edits, WORDS);
-            let mut from = Cursor::new(&bytes);
+    damaged!(
+        "a_damaged_stream_of_packets_ends_with_an_error_and_is_read_once",
+        5_000,
+        [packets()],
+        WORDS,
+        |_, bytes: &[u8]| {
+            let mut from = Cursor::new(bytes);
             let mut last = 0;
             while LeaderPacket::read(&mut from).is_ok() {
                 assert!(from.position() > last, "a packet of no bytes");
@@ -83,8 +80,9 @@ fn a_damaged_stream_of_packets_ends_with_an_error_and_is_read_once() {
             }
             assert!(from.position() <= bytes.len() as u64);
             // The same bytes in place of an authentication.
-            let _refused = read_auth_packet(&mut Cursor::new(&bytes));
-        });
+            let _refused = read_auth_packet(&mut Cursor::new(bytes));
+        }
+    );
 }
 
 #[test]
@@ -95,14 +93,13 @@ fn a_damaged_tree_is_copied_as_it_came_or_refused() {
         copy_snapshot(&mut Cursor::new(&valid), &mut sink(), TREE_MAX).unwrap(),
         valid.len() as u64 - end
     );
-    let executions = Executions::of("a_damaged_tree_is_copied_as_it_came_or_refused");
-    check!()
-        .with_iterations(cases(5_000))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let bytes = mutilated(&valid, edits, WORDS);
-            let (mut from, mut to) = (Cursor::new(&bytes), Vec::new());
+    damaged!(
+        "a_damaged_tree_is_copied_as_it_came_or_refused",
+        5_000,
+        [valid],
+        WORDS,
+        |_, bytes: &[u8]| {
+            let (mut from, mut to) = (Cursor::new(bytes), Vec::new());
             match copy_snapshot(&mut from, &mut to, TREE_MAX) {
                 Ok(length) => {
                     assert_eq!(length, to.len() as u64);
@@ -111,5 +108,6 @@ fn a_damaged_tree_is_copied_as_it_came_or_refused() {
                 }
                 Err(refused) => assert!(!refused.to_string().is_empty()),
             }
-        });
+        }
+    );
 }

@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bolero::check;
 use bridge_config::{Environment, Format};
 use bridge_core::amount::{Horizon, Interval, Patience, Size, Span};
 use bridge_core::delivery::{CompiledFilter, Filter};
@@ -13,7 +12,7 @@ use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{MaskKey, Record, Timestamp};
 use bridge_core::testing::{limit_records, some_records};
-use bridge_fuzz::{Edit, Executions, cases, mutilated};
+use bridge_fuzz::damaged;
 use bridge_query::{PathPattern, parse_position};
 
 /// Far more than any of these texts takes in a debug build on a busy machine.
@@ -121,24 +120,23 @@ fn no_configuration_makes_the_reader_panic_or_hang() {
     let valid = bridge_config::read(file, WHOLE, Format::Toml, &environment);
     valid.unwrap_or_else(|refused| panic!("{refused}"));
 
-    let executions = Executions::of("no_configuration_makes_the_reader_panic_or_hang");
-    check!()
-        .with_iterations(cases(2000))
-        .with_type::<(u8, Vec<Edit>)>()
-        .for_each(|(seed, edits)| {
-            executions.one();
-            let (seed, format) = seeds[usize::from(*seed) % seeds.len()];
-            let bytes = mutilated(seed.as_bytes(), edits, WORDS);
-            let text = String::from_utf8_lossy(&bytes);
+    damaged!(
+        "no_configuration_makes_the_reader_panic_or_hang",
+        2000,
+        seeds.map(|(text, _)| text),
+        WORDS,
+        |which: usize, bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
             let began = Instant::now();
-            let read = bridge_config::read(file, &text, format, &environment);
+            let read = bridge_config::read(file, &text, seeds[which].1, &environment);
             assert!(began.elapsed() < BOUND, "it takes {:?}", began.elapsed());
             if let Err(refused) = read {
                 let said = refused.to_string();
                 assert!(!said.trim().is_empty());
                 assert!(!said.contains(SECRET), "a secret is shown: {said}");
             }
-        });
+        }
+    );
 }
 
 #[test]
@@ -149,38 +147,39 @@ fn no_record_is_read_as_another_than_it_writes() {
         .map(|record| serde_json::to_string(&**record).unwrap())
         .filter(|text| text.len() < 64 << 10)
         .collect();
-    let executions = Executions::of("no_record_is_read_as_another_than_it_writes");
-    check!()
-        .with_iterations(cases(2000))
-        .with_type::<(u8, Vec<Edit>)>()
-        .for_each(|(seed, edits)| {
-            executions.one();
-            let valid = &records[usize::from(*seed) % records.len()];
-            let bytes = mutilated(valid.as_bytes(), edits, WORDS);
-            let Ok(read) = serde_json::from_slice::<Record>(&bytes) else {
+    for text in &records {
+        let read: Record = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), *text);
+    }
+    damaged!(
+        "no_record_is_read_as_another_than_it_writes",
+        2000,
+        &records,
+        WORDS,
+        |_, bytes: &[u8]| {
+            let Ok(read) = serde_json::from_slice::<Record>(bytes) else {
                 return;
             };
             let written = serde_json::to_string(&read).unwrap();
             let again: Record =
                 serde_json::from_str(&written).unwrap_or_else(|error| panic!("{error}: {written}"));
             assert_eq!(serde_json::to_string(&again).unwrap(), written);
-        });
+        }
+    );
 }
 
 #[test]
 fn a_filter_is_refused_or_decides_on_every_record_in_time() {
     let records: Vec<_> = some_records(10, 5).into_iter().chain(limit_records()).collect();
     let globs = ["/services/**", "/a/*/tmp", "/**/lock-*", "/x{a,b}/[0-9]*", "/"];
-    let executions = Executions::of("a_filter_is_refused_or_decides_on_every_record_in_time");
-    check!()
-        .with_iterations(cases(2000))
-        .with_type::<(u8, Vec<Edit>)>()
-        .for_each(|(seed, edits)| {
-            executions.one();
-            let valid = globs[usize::from(*seed) % globs.len()];
-            let bytes = mutilated(valid.as_bytes(), edits, WORDS);
+    damaged!(
+        "a_filter_is_refused_or_decides_on_every_record_in_time",
+        2000,
+        globs,
+        WORDS,
+        |_, bytes: &[u8]| {
             let filter = Filter {
-                paths: vec![String::from_utf8_lossy(&bytes).into_owned()],
+                paths: vec![String::from_utf8_lossy(bytes).into_owned()],
                 ..Filter::default()
             };
             let began = Instant::now();
@@ -194,7 +193,8 @@ fn a_filter_is_refused_or_decides_on_every_record_in_time() {
                 Err(refused) => assert!(!refused.to_string().is_empty()),
             }
             assert!(began.elapsed() < BOUND, "it takes {:?}", began.elapsed());
-        });
+        }
+    );
 }
 
 #[test]
@@ -209,15 +209,13 @@ fn paths_amounts_and_zxids_are_refused_or_written_again_as_the_same() {
         "always",
         "/",
     ];
-    let executions = Executions::of("paths_amounts_and_zxids_are_refused_or_written_again_as_the_same");
-    check!()
-        .with_iterations(cases(2000))
-        .with_type::<(u8, Vec<Edit>)>()
-        .for_each(|(seed, edits)| {
-            executions.one();
-            let valid = valid[usize::from(*seed) % valid.len()];
-            let bytes = mutilated(valid.as_bytes(), edits, WORDS);
-            let text = String::from_utf8_lossy(&bytes);
+    damaged!(
+        "paths_amounts_and_zxids_are_refused_or_written_again_as_the_same",
+        2000,
+        valid,
+        WORDS,
+        |_, bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
             if let Ok(path) = ZnodePath::parse(&text) {
                 assert_eq!(path.as_str(), text);
             }
@@ -227,7 +225,8 @@ fn paths_amounts_and_zxids_are_refused_or_written_again_as_the_same() {
             written_again::<Horizon>(&text);
             written_again::<Patience>(&text);
             written_again::<Zxid>(&text);
-        });
+        }
+    );
 }
 
 #[test]
@@ -245,15 +244,13 @@ fn positions_patterns_and_keys_of_people_are_refused_or_used() {
     ];
     let now = Timestamp(1_795_355_000_123);
     let path = ZnodePath::parse("/services/payments").unwrap();
-    let executions = Executions::of("positions_patterns_and_keys_of_people_are_refused_or_used");
-    check!()
-        .with_iterations(cases(2000))
-        .with_type::<(u8, Vec<Edit>)>()
-        .for_each(|(seed, edits)| {
-            executions.one();
-            let valid = valid[usize::from(*seed) % valid.len()];
-            let bytes = mutilated(valid.as_bytes(), edits, WORDS);
-            let text = String::from_utf8_lossy(&bytes);
+    damaged!(
+        "positions_patterns_and_keys_of_people_are_refused_or_used",
+        2000,
+        valid,
+        WORDS,
+        |_, bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
             let began = Instant::now();
             if let Err(refused) = parse_position(&text, now) {
                 assert!(!refused.to_string().is_empty());
@@ -266,7 +263,8 @@ fn positions_patterns_and_keys_of_people_are_refused_or_used() {
                 assert_eq!(key.to_text(), text.trim().to_ascii_lowercase());
             }
             assert!(began.elapsed() < BOUND, "it takes {:?}", began.elapsed());
-        });
+        }
+    );
 }
 
 /// Accepted input is written so that it is accepted again as the same value.

@@ -3,8 +3,7 @@
 
 use std::io::{Read, Write};
 
-use bolero::check;
-use bridge_fuzz::{Edit, Executions, cases, mutilated};
+use bridge_fuzz::damaged;
 use bridge_transactions::compression::{Compression, Decompressed};
 use bridge_transactions::log_file::{LogItem, LogReader};
 use bridge_transactions::snapshot::{SnapshotItem, SnapshotReader};
@@ -73,17 +72,17 @@ fn transactions() -> Vec<Transaction> {
 #[test]
 fn a_changed_payload_is_an_error_or_another_transaction() {
     let payloads: Vec<Vec<u8>> = transactions().iter().map(testing::payload).collect();
-    let executions = Executions::of("a_changed_payload_is_an_error_or_another_transaction");
-    check!()
-        .with_iterations(cases(20_000))
-        .with_type::<(u8, Vec<Edit>)>()
-        .for_each(|(which, edits)| {
-            executions.one();
-            let payload = &payloads[usize::from(*which) % payloads.len()];
-            if let Err(error) = Transaction::decode(&mutilated(payload, edits, WORDS)) {
+    damaged!(
+        "a_changed_payload_is_an_error_or_another_transaction",
+        20_000,
+        payloads,
+        WORDS,
+        |_, bytes: &[u8]| {
+            if let Err(error) = Transaction::decode(bytes) {
                 assert!(!error.to_string().is_empty());
             }
-        });
+        }
+    );
 }
 
 #[test]
@@ -91,14 +90,13 @@ fn a_changed_log_yields_only_transactions_that_were_written() {
     let written = transactions();
     let mut valid = testing::log_file(&written);
     valid.extend([0; 64]);
-    let executions = Executions::of("a_changed_log_yields_only_transactions_that_were_written");
-    check!()
-        .with_iterations(cases(5_000))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let bytes = mutilated(&valid, edits, WORDS);
-            let Ok(mut reader) = LogReader::new(bytes.as_slice()) else {
+    damaged!(
+        "a_changed_log_yields_only_transactions_that_were_written",
+        5_000,
+        [valid],
+        WORDS,
+        |_, bytes: &[u8]| {
+            let Ok(mut reader) = LogReader::new(bytes) else {
                 return;
             };
             let mut items = 0;
@@ -113,7 +111,8 @@ fn a_changed_log_yields_only_transactions_that_were_written() {
                     );
                 }
             }
-        });
+        }
+    );
 }
 
 fn items_of(input: impl Read) -> Option<Vec<SnapshotItem>> {
@@ -135,18 +134,18 @@ fn a_changed_snapshot_is_an_error_or_the_same_snapshot() {
     let whole = items_of(valid.as_slice());
     let ends =
         [Trailer::Seal, Trailer::Digest(9, digest)].map(|trailer| testing::some_snapshot(trailer).len());
-    let executions = Executions::of("a_changed_snapshot_is_an_error_or_the_same_snapshot");
-    check!()
-        .with_iterations(cases(5_000))
-        .with_type::<Vec<Edit>>()
-        .for_each(|edits| {
-            executions.one();
-            let bytes = mutilated(&valid, edits, WORDS);
-            let read = items_of(bytes.as_slice());
+    damaged!(
+        "a_changed_snapshot_is_an_error_or_the_same_snapshot",
+        5_000,
+        [valid],
+        WORDS,
+        |_, bytes: &[u8]| {
+            let read = items_of(bytes);
             // Cut after a seal it is what an older server writes.
             let is_older = ends.contains(&bytes.len());
             assert!(read.is_none() || read == whole || is_older, "{read:?}");
-        });
+        }
+    );
 }
 
 #[test]
@@ -170,15 +169,10 @@ fn a_changed_compressed_snapshot_is_an_error_or_the_same_snapshot() {
     }
     for (file, compression) in [(gzip, Compression::Gzip), (snappy, Compression::Snappy)] {
         assert_eq!(items_of(Decompressed::new(file.as_slice(), compression)), whole);
-        let executions = Executions::of("a_changed_compressed_snapshot_is_an_error_or_the_same_snapshot");
-        check!()
-            .with_iterations(cases(2_000))
-            .with_type::<Vec<Edit>>()
-            .for_each(|edits| {
-                executions.one();
-                let bytes = mutilated(&file, edits, WORDS);
-                let read = items_of(Decompressed::new(bytes.as_slice(), compression));
-                assert!(read.is_none() || read == whole, "{read:?}");
-            });
+        let name = "a_changed_compressed_snapshot_is_an_error_or_the_same_snapshot";
+        damaged!(name, 2_000, [file], WORDS, |_, bytes: &[u8]| {
+            let read = items_of(Decompressed::new(bytes, compression));
+            assert!(read.is_none() || read == whole, "{read:?}");
+        });
     }
 }
