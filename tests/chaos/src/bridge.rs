@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bridge_servers::{Child, eventually, is_at_rest, status_of};
 use serde_json::Value;
 
-use crate::witness::Process;
+use crate::proxy_check::Process;
 
 /// How long a start may take on a busy machine.
 const START_BOUND: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! Faults at random: two hands shake at the same time, one the servers and the network before them, the other the
-//! bridge and Kafka. Each fault is begun, lasts and is ended; how it ends up with others is left to chance.
+//! Injects random faults: into the servers and their network, and at the same time into the bridge and Kafka. Each fault
+//! begins, lasts and ends; which faults meet is left to chance.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::time::{Instant, sleep};
 
-use crate::absence;
-use crate::act::KEPT;
 use crate::bridge::Bridge;
-use crate::tally::Tally;
+use crate::bridge_absence;
+use crate::operation_counts::OperationCounts;
+use crate::testbed::KEPT;
 
 /// Session timeout of the bridge: short and long faults are measured by it.
 pub const SESSION: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ const TERMINATE_BOUND: Duration = Duration::from_secs(4);
 
 /// The faults of the servers and their network.
 #[derive(Clone, Copy, Debug)]
-enum Outside {
+enum EnsembleFault {
     KillServer,
     KillLeader,
     StopLeader,
@@ -50,27 +50,27 @@ enum Outside {
     Break,
 }
 
-const OUTSIDE: [(Outside, &str); 15] = [
-    (Outside::KillServer, "server killed"),
-    (Outside::KillLeader, "leader killed"),
-    (Outside::StopLeader, "leader stopped"),
-    (Outside::PauseServer, "server frozen"),
-    (Outside::PauseLeader, "leader frozen"),
-    (Outside::KillAll, "all servers killed"),
-    (Outside::CutShort, "network cut shortly"),
-    (Outside::CutLong, "network cut beyond the session"),
-    (Outside::CutOne, "way to one server cut"),
-    (Outside::DarkShort, "network dark shortly"),
-    (Outside::DarkLong, "network dark beyond the session"),
-    (Outside::DeafBridge, "answers lost"),
-    (Outside::MuteBridge, "requests lost"),
-    (Outside::Slow, "network slow"),
-    (Outside::Break, "connection broken inside a message"),
+const ENSEMBLE_FAULTS: [(EnsembleFault, &str); 15] = [
+    (EnsembleFault::KillServer, "server killed"),
+    (EnsembleFault::KillLeader, "leader killed"),
+    (EnsembleFault::StopLeader, "leader stopped"),
+    (EnsembleFault::PauseServer, "server frozen"),
+    (EnsembleFault::PauseLeader, "leader frozen"),
+    (EnsembleFault::KillAll, "all servers killed"),
+    (EnsembleFault::CutShort, "network cut shortly"),
+    (EnsembleFault::CutLong, "network cut beyond the session"),
+    (EnsembleFault::CutOne, "way to one server cut"),
+    (EnsembleFault::DarkShort, "network dark shortly"),
+    (EnsembleFault::DarkLong, "network dark beyond the session"),
+    (EnsembleFault::DeafBridge, "answers lost"),
+    (EnsembleFault::MuteBridge, "requests lost"),
+    (EnsembleFault::Slow, "network slow"),
+    (EnsembleFault::Break, "connection broken inside a message"),
 ];
 
 /// The faults of the bridge and its destination.
 #[derive(Clone, Copy, Debug)]
-enum Inside {
+enum BridgeFault {
     KillBridge,
     KillBridgeSoonAgain,
     TerminateBridge,
@@ -85,23 +85,23 @@ enum Inside {
     AbsentLong,
 }
 
-const INSIDE: [(Inside, &str); 12] = [
-    (Inside::KillBridge, "bridge killed"),
-    (Inside::KillBridgeSoonAgain, "bridge killed while it starts"),
-    (Inside::TerminateBridge, "bridge terminated"),
-    (Inside::FreezeBridgeShort, "bridge frozen shortly"),
-    (Inside::FreezeBridgeLong, "bridge frozen beyond the session"),
-    (Inside::KillKafka, "kafka killed"),
-    (Inside::FreezeKafka, "kafka frozen"),
-    (Inside::CutKafka, "way to kafka cut"),
-    (Inside::DarkKafka, "way to kafka dark"),
-    (Inside::SlowKafka, "way to kafka slow"),
-    (Inside::AbsentShort, "bridge absent for 400 writes"),
-    (Inside::AbsentLong, "bridge absent for 5000 writes"),
+const BRIDGE_FAULTS: [(BridgeFault, &str); 12] = [
+    (BridgeFault::KillBridge, "bridge killed"),
+    (BridgeFault::KillBridgeSoonAgain, "bridge killed while it starts"),
+    (BridgeFault::TerminateBridge, "bridge terminated"),
+    (BridgeFault::FreezeBridgeShort, "bridge frozen shortly"),
+    (BridgeFault::FreezeBridgeLong, "bridge frozen beyond the session"),
+    (BridgeFault::KillKafka, "kafka killed"),
+    (BridgeFault::FreezeKafka, "kafka frozen"),
+    (BridgeFault::CutKafka, "way to kafka cut"),
+    (BridgeFault::DarkKafka, "way to kafka dark"),
+    (BridgeFault::SlowKafka, "way to kafka slow"),
+    (BridgeFault::AbsentShort, "bridge absent for 400 writes"),
+    (BridgeFault::AbsentLong, "bridge absent for 5000 writes"),
 ];
 
-/// What the faults of the bridge and its destination need besides the bridge.
-pub struct Hand<'a> {
+/// The servers on which the faults of the bridge and its destination act.
+pub struct BridgeFaultTargets<'a> {
     pub kafka: &'a Kafka,
     pub zookeeper: &'a ZooKeeper,
     /// Whether the bridge is absent for many writes: a gap of a watch shows nothing of them.
@@ -112,37 +112,37 @@ fn within(random: &mut StdRng, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(random.random_range(range))
 }
 
-/// Shakes the servers and their network until the deadline; everything serves again when this is done.
-pub async fn shake_outside(
+/// Injects faults into the servers and their network until the deadline. Everything serves again when it returns.
+pub async fn inject_ensemble_faults(
     zookeeper: &ZooKeeper,
     proxies: &[Proxy],
     random: &mut StdRng,
     deadline: Instant,
-) -> Result<Tally> {
-    let mut tally = Tally::default();
+) -> Result<OperationCounts> {
+    let mut counts = OperationCounts::default();
     while Instant::now() < deadline {
-        let (fault, name) = *OUTSIDE.choose(random).expect("there are faults");
+        let (fault, name) = *ENSEMBLE_FAULTS.choose(random).expect("there are faults");
         // Alone, a server is its own leader, and the way to one is the way to all.
         let is_double = matches!(
             fault,
-            Outside::KillLeader
-                | Outside::StopLeader
-                | Outside::PauseLeader
-                | Outside::KillAll
-                | Outside::CutOne
+            EnsembleFault::KillLeader
+                | EnsembleFault::StopLeader
+                | EnsembleFault::PauseLeader
+                | EnsembleFault::KillAll
+                | EnsembleFault::CutOne
         );
         if zookeeper.count() == 1 && is_double {
             continue;
         }
-        tally.count(name);
-        befall_outside(fault, zookeeper, proxies, random).await?;
+        counts.count(name);
+        inject_ensemble_fault(fault, zookeeper, proxies, random).await?;
         sleep(within(random, PAUSE_MS)).await;
     }
-    Ok(tally)
+    Ok(counts)
 }
 
-async fn befall_outside(
-    fault: Outside,
+async fn inject_ensemble_fault(
+    fault: EnsembleFault,
     zookeeper: &ZooKeeper,
     proxies: &[Proxy],
     random: &mut StdRng,
@@ -150,18 +150,18 @@ async fn befall_outside(
     let server = random.random_range(0..zookeeper.count());
     let (short, long) = (within(random, SHORT_MS), within(random, LONG_MS));
     match fault {
-        Outside::KillServer => kill(zookeeper, &[server], short).await?,
-        Outside::KillLeader => kill(zookeeper, &[zookeeper.leader().await?], short).await?,
-        Outside::StopLeader => {
+        EnsembleFault::KillServer => kill(zookeeper, &[server], short).await?,
+        EnsembleFault::KillLeader => kill(zookeeper, &[zookeeper.leader().await?], short).await?,
+        EnsembleFault::StopLeader => {
             let leader = zookeeper.leader().await?;
             zookeeper.stop(leader).await?;
             sleep(short).await;
             zookeeper.launch(leader)?;
         }
-        Outside::PauseServer => freeze(zookeeper, server, long).await?,
-        Outside::PauseLeader => freeze(zookeeper, zookeeper.leader().await?, long).await?,
-        Outside::KillAll => kill(zookeeper, &[0, 1, 2], short).await?,
-        Outside::Break => {
+        EnsembleFault::PauseServer => freeze(zookeeper, server, long).await?,
+        EnsembleFault::PauseLeader => freeze(zookeeper, zookeeper.leader().await?, long).await?,
+        EnsembleFault::KillAll => kill(zookeeper, &[0, 1, 2], short).await?,
+        EnsembleFault::Break => {
             let way = *[Direction::ToServer, Direction::ToClient]
                 .choose(random)
                 .expect("two ways");
@@ -170,19 +170,22 @@ async fn befall_outside(
             }
         }
         _ => {
-            let is_hit = |at: usize| !matches!(fault, Outside::CutOne) || at % zookeeper.count() == server;
+            let is_hit =
+                |at: usize| !matches!(fault, EnsembleFault::CutOne) || at % zookeeper.count() == server;
             let hit = proxies.iter().enumerate().filter(|(at, _)| is_hit(*at));
             let hit: Vec<&Proxy> = hit.map(|(_, proxy)| proxy).collect();
             for proxy in &hit {
                 match fault {
-                    Outside::CutShort | Outside::CutLong | Outside::CutOne => proxy.cut().await?,
-                    Outside::DeafBridge => proxy.one_way(Direction::ToClient).await?,
-                    Outside::MuteBridge => proxy.one_way(Direction::ToServer).await?,
-                    Outside::Slow => proxy.slow(SLOW).await?,
+                    EnsembleFault::CutShort | EnsembleFault::CutLong | EnsembleFault::CutOne => {
+                        proxy.cut().await?
+                    }
+                    EnsembleFault::DeafBridge => proxy.one_way(Direction::ToClient).await?,
+                    EnsembleFault::MuteBridge => proxy.one_way(Direction::ToServer).await?,
+                    EnsembleFault::Slow => proxy.slow(SLOW).await?,
                     _ => proxy.dark().await?,
                 }
             }
-            let is_short = matches!(fault, Outside::CutShort | Outside::DarkShort);
+            let is_short = matches!(fault, EnsembleFault::CutShort | EnsembleFault::DarkShort);
             sleep(if is_short { short } else { long }).await;
             for proxy in hit {
                 proxy.restore().await?;
@@ -215,74 +218,78 @@ async fn freeze(zookeeper: &ZooKeeper, server: usize, lasting: Duration) -> Resu
     Ok(())
 }
 
-/// Shakes the bridge and Kafka until the deadline.
-pub async fn shake_inside(
+/// Injects faults into the bridge and Kafka until the deadline.
+pub async fn inject_bridge_faults(
     bridge: &mut Bridge,
-    hand: &Hand<'_>,
+    targets: &BridgeFaultTargets<'_>,
     random: &mut StdRng,
     deadline: Instant,
-) -> Result<Tally> {
-    let mut tally = Tally::default();
+) -> Result<OperationCounts> {
+    let mut counts = OperationCounts::default();
     while Instant::now() < deadline {
-        let (fault, name) = *INSIDE.choose(random).expect("there are faults");
-        if matches!(fault, Inside::AbsentShort | Inside::AbsentLong) && !hand.has_absences {
+        let (fault, name) = *BRIDGE_FAULTS.choose(random).expect("there are faults");
+        if matches!(fault, BridgeFault::AbsentShort | BridgeFault::AbsentLong) && !targets.has_absences {
             continue;
         }
-        tally.count(name);
-        befall_inside(fault, bridge, hand, random).await?;
+        counts.count(name);
+        inject_bridge_fault(fault, bridge, targets, random).await?;
         bridge.check_running()?;
         sleep(within(random, PAUSE_MS)).await;
     }
-    Ok(tally)
+    Ok(counts)
 }
 
-async fn befall_inside(
-    fault: Inside,
+async fn inject_bridge_fault(
+    fault: BridgeFault,
     bridge: &mut Bridge,
-    hand: &Hand<'_>,
+    targets: &BridgeFaultTargets<'_>,
     random: &mut StdRng,
 ) -> Result<()> {
-    let Hand { kafka, zookeeper, .. } = *hand;
+    let BridgeFaultTargets { kafka, zookeeper, .. } = *targets;
     let (short, long) = (within(random, SHORT_MS), within(random, LONG_MS));
     match fault {
-        Inside::KillBridge => {
+        BridgeFault::KillBridge => {
             bridge.kill().await?;
             sleep(short).await;
             bridge.launch()?;
         }
-        Inside::KillBridgeSoonAgain => {
+        BridgeFault::KillBridgeSoonAgain => {
             for _ in 0..3 {
                 bridge.kill().await?;
                 bridge.launch()?;
                 sleep(within(random, SHORT_MS)).await;
             }
         }
-        Inside::TerminateBridge => {
+        BridgeFault::TerminateBridge => {
             bridge.terminate(TERMINATE_BOUND).await?;
             sleep(short).await;
             bridge.launch()?;
         }
-        Inside::FreezeBridgeShort | Inside::FreezeBridgeLong => {
+        BridgeFault::FreezeBridgeShort | BridgeFault::FreezeBridgeLong => {
             bridge.pause()?;
-            let is_short = matches!(fault, Inside::FreezeBridgeShort);
+            let is_short = matches!(fault, BridgeFault::FreezeBridgeShort);
             sleep(if is_short { short } else { long }).await;
             bridge.resume()?;
         }
-        Inside::KillKafka => {
+        BridgeFault::KillKafka => {
             kafka.kill();
             sleep(short).await;
             kafka.restart().await?;
         }
-        Inside::FreezeKafka => {
+        BridgeFault::FreezeKafka => {
             kafka.pause()?;
             sleep(long).await;
             kafka.resume()?;
         }
-        Inside::CutKafka => lasting(kafka, kafka.proxy().cut(), short).await?,
-        Inside::DarkKafka => lasting(kafka, kafka.proxy().dark(), long).await?,
-        Inside::SlowKafka => lasting(kafka, kafka.proxy().slow(SLOW), long).await?,
-        Inside::AbsentShort => drop(absence::pass(bridge, zookeeper, KEPT, absence::SHORT).await?),
-        Inside::AbsentLong => drop(absence::pass(bridge, zookeeper, KEPT, absence::LONG).await?),
+        BridgeFault::CutKafka => lasting(kafka, kafka.proxy().cut(), short).await?,
+        BridgeFault::DarkKafka => lasting(kafka, kafka.proxy().dark(), long).await?,
+        BridgeFault::SlowKafka => lasting(kafka, kafka.proxy().slow(SLOW), long).await?,
+        BridgeFault::AbsentShort => {
+            bridge_absence::during_writes(bridge, zookeeper, KEPT, bridge_absence::SHORT).await?;
+        }
+        BridgeFault::AbsentLong => {
+            bridge_absence::during_writes(bridge, zookeeper, KEPT, bridge_absence::LONG).await?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Chaos: the real bridge between real servers, with random work of several clients and random faults.
 //!
 //! ```text
-//! run ──▶ act (servers of one version, one bridge, one topic) ──▶ round
-//!                      work and faults ──▶ all faults end ──▶ at rest within a bound ──▶ judged from the act's start
+//! run ──▶ testbed (servers of one version, one bridge, one topic) ──▶ round
+//!                      work and faults ──▶ all faults end ──▶ at rest within a bound ──▶ judged from its start
 //! ```
 //!
 //! Trials come first: one fault each, whose verdict is known beforehand. Sources that read transactions have trials of
@@ -11,20 +11,20 @@
 //! A seed determines versions, work and faults but not their timing, so it repeats the choices and not the result. This
 //! crate must never use the product's types: it acts on the bridge as any user can.
 
-mod absence;
-mod act;
 mod bridge;
+mod bridge_absence;
 mod capture;
+mod failure_files;
 mod faults;
-mod gardener;
 mod lossless;
-mod remains;
+mod operation_counts;
+mod proxy_check;
 mod round;
 mod run;
-mod tally;
+mod testbed;
 mod transaction_trials;
+mod tree_admin;
 mod trials;
-mod witness;
 mod work;
 
 pub use capture::Capture;

@@ -9,8 +9,8 @@ use bridge_judge::verdict::{Account, Lossless, each_once, snapshots_sent};
 use bridge_servers::ZooKeeper;
 use tokio::time::{Instant, sleep};
 
-use crate::absence;
-use crate::act::Act;
+use crate::bridge_absence;
+use crate::testbed::Testbed;
 
 /// Transactions of the workers during the longest absence of the bridge.
 const WORKED_MEANWHILE: u64 = 7_500;
@@ -21,7 +21,7 @@ const WORKED_MEANWHILE: u64 = 7_500;
 /// A leader measures the queue as it takes a packet from it: of a learner that answered pings and read nothing for 80
 /// s, while 3,000 transactions of 8 KB were committed, 3.9.5 said 98, and 2,972 once it read again. [`SilenceWatch`]
 /// notices such a bridge.
-const QUEUED_MAX: u64 = 2 * (absence::LONG as u64 + WORKED_MEANWHILE);
+const QUEUED_MAX: u64 = 2 * (bridge_absence::LONG as u64 + WORKED_MEANWHILE);
 
 /// The `syncLimit` of the servers: after it, a leader gives up a learner that answers nothing.
 const SYNC_LIMIT: Duration = Duration::from_secs(4);
@@ -40,17 +40,17 @@ const ASK_PAUSE: Duration = Duration::from_millis(500);
 const MEMBER_ID_MAX: u64 = 1 << 32;
 
 /// The account of the judge of transactions, and its complaints. `None` in watch mode.
-pub fn judge(act: &Act, truth: &Truth) -> Result<Option<(Account, Vec<String>)>> {
-    if !act.cast.capture.is_lossless() {
+pub fn judge(testbed: &Testbed, truth: &Truth) -> Result<Option<(Account, Vec<String>)>> {
+    if !testbed.options.capture.is_lossless() {
         return Ok(None);
     }
-    let records = each_once(&act.topic.deliveries);
-    let forced = forced(&act.zookeeper)?;
+    let records = each_once(&testbed.topic.deliveries);
+    let forced = forced(&testbed.zookeeper)?;
     let lossless = Lossless {
         records: &records,
         truth,
-        roots: &act.roots,
-        modes: &[act.cast.capture.name()],
+        roots: &testbed.roots,
+        modes: &[testbed.options.capture.name()],
         has_lists: true,
         forced: &forced,
     };

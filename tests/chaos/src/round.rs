@@ -11,11 +11,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::act::Act;
 use crate::capture::Capture;
-use crate::faults::{Hand, shake_inside, shake_outside};
+use crate::faults::{BridgeFaultTargets, inject_bridge_faults, inject_ensemble_faults};
 use crate::lossless;
-use crate::tally::Tally;
+use crate::operation_counts::OperationCounts;
+use crate::testbed::Testbed;
 use crate::work::{Shared, Worker};
 
 /// Sessions that write at the same time.
@@ -28,7 +28,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
 /// The result of a round.
 pub struct Outcome {
-    pub faults: Tally,
+    pub faults: OperationCounts,
     pub tried: u64,
     pub transactions: usize,
     pub digests: u64,
@@ -45,16 +45,20 @@ pub struct Outcome {
     pub complaints: Vec<String>,
 }
 
-/// Plays a round on the act.
-pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome> {
-    act.rounds += 1;
+/// Plays a round on a testbed.
+pub async fn play(testbed: &mut Testbed, seed: u64, lasting: Duration) -> Result<Outcome> {
+    testbed.rounds += 1;
     let mut random = StdRng::seed_from_u64(seed);
     let shared = Arc::new(Shared::default());
     let mut workers = JoinSet::new();
     for worker in 0..WORKERS {
-        let root = &act.worked_roots()[worker % act.worked_roots().len()];
-        let width = if root == &act.roots[0] { act.cast.width } else { 0 };
-        let connect = act.zookeeper.connect_string();
+        let root = &testbed.worked_roots()[worker % testbed.worked_roots().len()];
+        let width = if root == &testbed.roots[0] {
+            testbed.options.width
+        } else {
+            0
+        };
+        let connect = testbed.zookeeper.connect_string();
         workers.spawn(Worker::new(&connect, root, width, random.random(), &shared).work());
     }
     let (mut outside, mut inside) = (
@@ -62,10 +66,10 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
         StdRng::seed_from_u64(random.random()),
     );
     let deadline = tokio::time::Instant::now() + lasting;
-    let is_lossless = act.cast.capture.is_lossless();
-    let hand = Hand {
-        kafka: &act.kafka,
-        zookeeper: &act.zookeeper,
+    let is_lossless = testbed.options.capture.is_lossless();
+    let targets = BridgeFaultTargets {
+        kafka: &testbed.kafka,
+        zookeeper: &testbed.zookeeper,
         has_absences: is_lossless,
     };
     let asked_until = if is_lossless {
@@ -74,10 +78,10 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
         tokio::time::Instant::now()
     };
     let shaken = tokio::try_join!(
-        shake_outside(&act.zookeeper, &act.proxies, &mut outside, deadline),
-        shake_inside(&mut act.bridge, &hand, &mut inside, deadline),
-        lossless::watch_queues(&act.zookeeper, asked_until),
-        act.witness.watch(deadline),
+        inject_ensemble_faults(&testbed.zookeeper, &testbed.proxies, &mut outside, deadline),
+        inject_bridge_faults(&mut testbed.bridge, &targets, &mut inside, deadline),
+        lossless::watch_queues(&testbed.zookeeper, asked_until),
+        testbed.proxy_check.watch(deadline),
     );
     shared.stop();
     while let Some(worked) = workers.join_next().await {
@@ -86,15 +90,15 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
     let (mut faults, others, queued, connected) = shaken?;
     faults.add(&others);
     let since = Instant::now();
-    act.heal().await?;
-    let (tree, restarts) = settle(act, &shared).await?;
+    testbed.heal().await?;
+    let (tree, restarts) = settle(testbed, &shared).await?;
     faults.add(&restarts);
     let healed_in = since.elapsed();
     let judged = Instant::now();
     block_in_place(|| {
-        let truth = act.truth();
-        let case = case(act, &truth, &tree);
-        let (account, complaints) = complaints(act, &case)?;
+        let truth = testbed.truth();
+        let case = case(testbed, &truth, &tree);
+        let (account, complaints) = complaints(testbed, &case)?;
         Ok(Outcome {
             faults,
             tried: shared.tried(),
@@ -111,21 +115,21 @@ pub async fn play(act: &mut Act, seed: u64, lasting: Duration) -> Result<Outcome
     })
 }
 
-fn case<'a>(act: &'a Act, truth: &'a Truth, tree: &'a Tree) -> Case<'a> {
+fn case<'a>(testbed: &'a Testbed, truth: &'a Truth, tree: &'a Tree) -> Case<'a> {
     Case {
-        deliveries: &act.topic.deliveries,
+        deliveries: &testbed.topic.deliveries,
         truth,
         tree,
-        roots: &act.roots,
-        events: act.events,
+        roots: &testbed.roots,
+        events: testbed.events,
         hidden: &[],
     }
 }
 
 /// The complaints of both judges.
-fn complaints(act: &Act, case: &Case<'_>) -> Result<(Option<Account>, Vec<String>)> {
+fn complaints(testbed: &Testbed, case: &Case<'_>) -> Result<(Option<Account>, Vec<String>)> {
     let mut complaints = case.complaints();
-    let lossless = lossless::judge(act, case.truth)?;
+    let lossless = lossless::judge(testbed, case.truth)?;
     let account = lossless.map(|(account, more)| {
         complaints.extend(more);
         account
@@ -133,58 +137,58 @@ fn complaints(act: &Act, case: &Case<'_>) -> Result<(Option<Account>, Vec<String
     Ok((account, complaints))
 }
 
-/// Waits until everything has arrived, and returns the complaints of the judges about all since the act began.
-pub async fn judged(act: &mut Act) -> Result<Vec<String>> {
-    Ok(accounted(act).await?.1)
+/// Waits until everything has arrived, and returns the complaints of the judges about all since the testbed was started.
+pub async fn judged(testbed: &mut Testbed) -> Result<Vec<String>> {
+    Ok(accounted(testbed).await?.1)
 }
 
 /// The same, with the account of a source that reads transactions.
-pub async fn accounted(act: &mut Act) -> Result<(Option<Account>, Vec<String>)> {
-    act.rounds += 1;
-    let (tree, _) = settle(act, &Shared::default()).await?;
+pub async fn accounted(testbed: &mut Testbed) -> Result<(Option<Account>, Vec<String>)> {
+    testbed.rounds += 1;
+    let (tree, _) = settle(testbed, &Shared::default()).await?;
     block_in_place(|| {
-        let truth = act.truth();
-        complaints(act, &case(act, &truth, &tree))
+        let truth = testbed.truth();
+        complaints(testbed, &case(testbed, &truth, &tree))
     })
 }
 
 /// Puts the tree in order and waits until all of it has arrived. Returns the tree, and what had to be restarted for it.
-async fn settle(act: &mut Act, shared: &Shared) -> Result<(Tree, Tally)> {
-    let (gardener, restarts) = act.gardener().await?;
+async fn settle(testbed: &mut Testbed, shared: &Shared) -> Result<(Tree, OperationCounts)> {
+    let (tree_admin, restarts) = testbed.tree_admin().await?;
     let closed = shared.closed();
-    gardener.open(&closed).await?;
-    for root in act.worked_roots() {
-        gardener.mark(root, act.rounds).await?;
-        gardener.sweep(root).await?;
+    tree_admin.open(&closed).await?;
+    for root in testbed.worked_roots() {
+        tree_admin.mark(root, testbed.rounds).await?;
+        tree_admin.delete_expiring(root).await?;
     }
-    if !closed.is_empty() && act.cast.capture == Capture::Watch {
+    if !closed.is_empty() && testbed.options.capture == Capture::Watch {
         // There is no event for the changes of an unreadable znode, nor for its becoming readable.
-        act.bridge.kill().await?;
-        act.bridge.launch()?;
+        testbed.bridge.kill().await?;
+        testbed.bridge.launch()?;
     }
-    act.bridge.ready().await?;
+    testbed.bridge.ready().await?;
     let deadline = Instant::now() + REST_BOUND;
     let mut seen = "nothing at rest".to_owned();
     while Instant::now() < deadline {
         tokio::time::sleep(LOOK_PAUSE).await;
-        let connections = act.witness.look()?;
-        if !act.bridge.is_at_rest().await? {
+        let connections = testbed.proxy_check.look()?;
+        if !testbed.bridge.is_at_rest().await? {
             continue;
         }
-        if connections == 0 && act.cast.capture != Capture::Txnlog {
+        if connections == 0 && testbed.options.capture != Capture::Txnlog {
             seen = "the bridge is at rest, and has no connection through a proxy".to_owned();
             continue;
         }
-        block_in_place(|| act.topic.read_on());
-        let tree = gardener.tree(&act.roots).await?;
-        let records = folded(&each_once(&act.topic.deliveries));
+        block_in_place(|| testbed.topic.read_on());
+        let tree = tree_admin.tree(&testbed.roots).await?;
+        let records = folded(&each_once(&testbed.topic.deliveries));
         let differing = difference(&tree, &records);
         match differing {
             None => return Ok((tree, restarts)),
             Some(difference) => seen = difference,
         }
     }
-    let status = act.bridge.status().await;
+    let status = testbed.bridge.status().await;
     bail!(
         "nothing more happens, and {REST_BOUND:?} later the records do not add up to the tree: {seen}; {status:#}"
     )

@@ -1,4 +1,4 @@
-//! A run: act after act, each on other servers, round after round, until the time is over or a round fails.
+//! A run: one testbed after the other, each with other servers, round after round, until the time is over or a round fails.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use bridge_judge::verdict::Census;
 
-use crate::act::{Act, Cast};
 use crate::capture::Capture;
-use crate::remains;
+use crate::failure_files;
+use crate::operation_counts::OperationCounts;
 use crate::round::{self, Outcome};
-use crate::tally::Tally;
+use crate::testbed::{Testbed, TestbedOptions};
 use crate::transaction_trials;
 use crate::trials;
 
 /// Children of the widest znode in a long run.
 const WIDE: usize = 20_000;
 
-/// The servers of a long run, one act after the other, repeated. The newest version is the most frequent.
-const CASTS: [Cast; 8] = [
-    cast("3.9.5", 3, 0),
-    cast("3.8.6", 3, WIDE),
-    cast("3.9.5", 1, WIDE),
-    cast("3.7.2", 3, 0),
-    cast("3.9.5", 3, WIDE),
-    cast("3.6.4", 1, 0),
-    cast("3.9.5", 3, 0),
-    cast("3.6.4", 3, 0),
+/// The servers of a long run, one testbed after the other, repeated. The newest version is the most frequent.
+const TESTBEDS: [TestbedOptions; 8] = [
+    options("3.9.5", 3, 0),
+    options("3.8.6", 3, WIDE),
+    options("3.9.5", 1, WIDE),
+    options("3.7.2", 3, 0),
+    options("3.9.5", 3, WIDE),
+    options("3.6.4", 1, 0),
+    options("3.9.5", 3, 0),
+    options("3.6.4", 3, 0),
 ];
 
-/// Rounds of an act of a long run: everything is judged from its start, so that each round takes longer to judge.
+/// Rounds of a testbed of a long run: everything is judged from its start, so that each round takes longer to judge.
 const ROUNDS: usize = 6;
 
 /// How long faults last in a round of a long run, and of a short one.
@@ -40,8 +40,8 @@ const SHORT_ROUND: Duration = Duration::from_secs(6);
 /// Children of the widest znode in a short run.
 const SHORT_WIDTH: usize = 500;
 
-const fn cast(version: &'static str, servers: usize, width: usize) -> Cast {
-    Cast {
+const fn options(version: &'static str, servers: usize, width: usize) -> TestbedOptions {
+    TestbedOptions {
         version,
         servers,
         width,
@@ -55,7 +55,7 @@ const fn cast(version: &'static str, servers: usize, width: usize) -> Cast {
 pub enum Length {
     /// Acts on all lines, begun until this time is over.
     Time(Duration),
-    /// One act of two quick rounds on three servers of this version.
+    /// One testbed of two quick rounds on three servers of this version.
     Short(&'static str),
 }
 
@@ -78,11 +78,11 @@ pub struct Chaos {
 #[derive(Default)]
 pub struct Total {
     trials: usize,
-    acts: usize,
+    testbeds: usize,
     rounds: usize,
     transactions: usize,
     tried: u64,
-    faults: Tally,
+    faults: OperationCounts,
     census: Census,
     /// Of sources that read transactions: exact records, and gaps that a server forced.
     exact: usize,
@@ -97,7 +97,7 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Total {
             trials,
-            acts,
+            testbeds,
             rounds,
             transactions,
             tried,
@@ -110,7 +110,7 @@ impl fmt::Display for Total {
         } = self;
         writeln!(
             f,
-            "{trials} trials, {acts} acts, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
+            "{trials} trials, {testbeds} testbeds, {rounds} rounds, {tried} writes tried, {transactions} transactions committed"
         )?;
         writeln!(f, "{} faults: {faults}", faults.total())?;
         writeln!(
@@ -149,19 +149,19 @@ impl Chaos {
         };
         let started = Instant::now();
         for number in 0.. {
-            let (cast, rounds, lasting) = match self.length {
-                Length::Time(_) => (CASTS[number % CASTS.len()], ROUNDS, LONG_ROUND),
-                Length::Short(version) => (cast(version, 3, SHORT_WIDTH), 2, SHORT_ROUND),
+            let (options, rounds, lasting) = match self.length {
+                Length::Time(_) => (TESTBEDS[number % TESTBEDS.len()], ROUNDS, LONG_ROUND),
+                Length::Short(version) => (options(version, 3, SHORT_WIDTH), 2, SHORT_ROUND),
             };
-            let cast = Cast {
+            let options = TestbedOptions {
                 capture: self.capture,
-                ..cast
+                ..options
             };
-            total.acts += 1;
-            let mut act = Box::pin(Act::open(cast, &self.bridge, "")).await?;
+            total.testbeds += 1;
+            let mut testbed = Box::pin(Testbed::open(options, &self.bridge, "")).await?;
             if self.capture.is_lossless() {
                 // A first listing covers everything before it, so that little would be judged.
-                act.bridge.ready().await?;
+                testbed.bridge.ready().await?;
             }
             let mut last = None;
             for round in 0..rounds {
@@ -169,7 +169,7 @@ impl Chaos {
                     break;
                 }
                 let seed = self.seed ^ ((number as u64) << 32 | (round as u64) << 16);
-                let outcome = Box::pin(self.play(&mut act, number, seed, lasting)).await?;
+                let outcome = Box::pin(self.play(&mut testbed, number, seed, lasting)).await?;
                 total.rounds += 1;
                 total.tried += outcome.tried;
                 total.faults.add(&outcome.faults);
@@ -210,26 +210,32 @@ impl Chaos {
         }
     }
 
-    async fn play(&self, act: &mut Act, number: usize, seed: u64, lasting: Duration) -> Result<Outcome> {
-        let complaints = match round::play(act, seed, lasting).await {
+    async fn play(
+        &self,
+        testbed: &mut Testbed,
+        number: usize,
+        seed: u64,
+        lasting: Duration,
+    ) -> Result<Outcome> {
+        let complaints = match round::play(testbed, seed, lasting).await {
             Ok(outcome) if outcome.complaints.is_empty() => {
-                say(act, number, &outcome);
+                say(testbed, number, &outcome);
                 return Ok(outcome);
             }
             Ok(outcome) => outcome.complaints,
             Err(error) => vec![format!("{error:#}")],
         };
-        let (round, cast) = (act.rounds, act.cast);
-        let name = format!("seed-{}-act-{}-round-{round}", self.seed, number + 1);
-        let folder = remains::keep(act, &self.keep, &name, &complaints)?;
+        let (round, options) = (testbed.rounds, testbed.options);
+        let name = format!("seed-{}-testbed-{}-round-{round}", self.seed, number + 1);
+        let folder = failure_files::keep(testbed, &self.keep, &name, &complaints)?;
         let shown: Vec<&str> = complaints.iter().take(20).map(String::as_str).collect();
         bail!(
-            "seed {}, act {} ({}, {} servers), round {round}: {} complaints\n{}\nall of it is kept in {}: read \
+            "seed {}, testbed {} ({}, {} servers), round {round}: {} complaints\n{}\nall of it is kept in {}: read \
              complaints.txt, topic.tsv and bridge.log there; SEED={} repeats the choices",
             self.seed,
             number + 1,
-            cast.version,
-            cast.servers,
+            options.version,
+            options.servers,
             complaints.len(),
             shown.join("\n"),
             folder.display(),
@@ -238,19 +244,19 @@ impl Chaos {
     }
 }
 
-fn say(act: &Act, number: usize, outcome: &Outcome) {
+fn say(testbed: &Testbed, number: usize, outcome: &Outcome) {
     let queued = outcome.queued;
     let exact = outcome
         .account
         .map(|account| format!("; {account}; at most {queued} packets queued for it"));
     let exact = exact.unwrap_or_default();
     println!(
-        "act {} ({}, {} servers) round {}: {} transactions, {} digests agree, {}{}; at rest after {:.1} s, judged in {:.1} s; \
+        "testbed {} ({}, {} servers) round {}: {} transactions, {} digests agree, {}{}; at rest after {:.1} s, judged in {:.1} s; \
          faults: {}",
         number + 1,
-        act.cast.version,
-        act.cast.servers,
-        act.rounds,
+        testbed.options.version,
+        testbed.options.servers,
+        testbed.rounds,
         outcome.transactions,
         outcome.digests,
         outcome.census,

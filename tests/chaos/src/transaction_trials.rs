@@ -8,12 +8,12 @@ use bridge_servers::{ZOOKEEPER_NEWEST, eventually};
 use tokio::time::sleep;
 use zookeeper_client::{Client, EnsembleUpdate};
 
-use crate::absence;
-use crate::act::{Act, Cast, KEPT};
+use crate::bridge_absence;
 use crate::capture::Capture;
-use crate::gardener::Gardener;
-use crate::remains;
+use crate::failure_files;
 use crate::round;
+use crate::testbed::{KEPT, Testbed, TestbedOptions};
+use crate::tree_admin::TreeAdmin;
 use crate::work;
 
 /// How long the servers may take for a change of their members.
@@ -46,24 +46,24 @@ const TRIALS: [(Trial, &str); 5] = [
 ///
 /// If there is a gap or a complaint that is not expected, with the folder of the files; or if something cannot be started.
 pub async fn play(capture: Capture, program: &Path, kept: &Path) -> Result<usize> {
-    let cast = Cast {
+    let options = TestbedOptions {
         version: ZOOKEEPER_NEWEST,
         servers: 3,
         width: 0,
         capture,
         reads_log: false,
     };
-    let mut act = Box::pin(Act::open(cast, program, "")).await?;
-    act.bridge.ready().await?;
+    let mut testbed = Box::pin(Testbed::open(options, program, "")).await?;
+    testbed.bridge.ready().await?;
     let mut gaps = 0;
     for (trial, name) in TRIALS {
-        let complaints = match Box::pin(judged(trial, &mut act, &mut gaps)).await {
+        let complaints = match Box::pin(judged(trial, &mut testbed, &mut gaps)).await {
             Ok(complaints) => complaints,
             Err(error) => vec![format!("{error:#}")],
         };
         if !complaints.is_empty() {
             let name = format!("trial-{}-{name}", capture.name());
-            let folder = remains::keep(&act, kept, &name, &complaints)?;
+            let folder = failure_files::keep(&testbed, kept, &name, &complaints)?;
             let shown: Vec<&str> = complaints.iter().take(20).map(String::as_str).collect();
             bail!(
                 "{name}: {}\nall of it is kept in {}",
@@ -79,67 +79,71 @@ pub async fn play(capture: Capture, program: &Path, kept: &Path) -> Result<usize
     Ok(TRIALS.len())
 }
 
-async fn judged(trial: Trial, act: &mut Act, gaps: &mut usize) -> Result<Vec<String>> {
-    befall(trial, act).await?;
-    let (account, mut complaints) = round::accounted(act).await?;
+async fn judged(trial: Trial, testbed: &mut Testbed, gaps: &mut usize) -> Result<Vec<String>> {
+    inject(trial, testbed).await?;
+    let (account, mut complaints) = round::accounted(testbed).await?;
     let account = account.context("a source that reads transactions has an account")?;
     let new = account.gaps - std::mem::replace(gaps, account.gaps);
     // These leaders have no more than 500 transactions for those who come back.
-    let expected = usize::from(trial == Trial::LongAbsence && act.cast.capture == Capture::Observer);
+    let expected = usize::from(trial == Trial::LongAbsence && testbed.options.capture == Capture::Observer);
     if new != expected {
         complaints.push(format!("{new} gaps, expected {expected}: {account}"));
     }
     Ok(complaints)
 }
 
-async fn befall(trial: Trial, act: &mut Act) -> Result<()> {
+async fn inject(trial: Trial, testbed: &mut Testbed) -> Result<()> {
     match trial {
-        Trial::ShortAbsence => be_absent(act, absence::SHORT).await,
-        Trial::LongAbsence => be_absent(act, absence::LONG).await,
+        Trial::ShortAbsence => be_absent(testbed, bridge_absence::SHORT).await,
+        Trial::LongAbsence => be_absent(testbed, bridge_absence::LONG).await,
         Trial::FrozenBridge => {
-            act.bridge.pause()?;
-            let connect = act.zookeeper.connect_string();
-            let written = absence::write(&connect, KEPT, absence::SHORT).await;
-            ensure!(written == absence::SHORT, "only {written} writes were taken");
+            testbed.bridge.pause()?;
+            let connect = testbed.zookeeper.connect_string();
+            let written = bridge_absence::write(&connect, KEPT, bridge_absence::SHORT).await;
+            ensure!(
+                written == bridge_absence::SHORT,
+                "only {written} writes were taken"
+            );
             sleep(FROZEN).await;
-            act.bridge.resume()
+            testbed.bridge.resume()
         }
         Trial::StoppedLeader => {
-            let leader = act.zookeeper.leader().await?;
-            act.zookeeper.stop(leader).await?;
-            act.zookeeper.leader().await?;
-            let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
-            gardener.mark(&act.roots[0], 1_000).await?;
-            act.zookeeper.restart(leader).await?;
+            let leader = testbed.zookeeper.leader().await?;
+            testbed.zookeeper.stop(leader).await?;
+            testbed.zookeeper.leader().await?;
+            let tree_admin = TreeAdmin::connect(&testbed.zookeeper.connect_string()).await?;
+            tree_admin.mark(&testbed.roots[0], 1_000).await?;
+            testbed.zookeeper.restart(leader).await?;
             Ok(())
         }
-        Trial::OtherMembers => change_members(act).await,
+        Trial::OtherMembers => change_members(testbed).await,
     }
 }
 
-async fn be_absent(act: &mut Act, writes: usize) -> Result<()> {
-    let written = absence::pass(&mut act.bridge, &act.zookeeper, KEPT, writes).await?;
+async fn be_absent(testbed: &mut Testbed, writes: usize) -> Result<()> {
+    let written =
+        bridge_absence::during_writes(&mut testbed.bridge, &testbed.zookeeper, KEPT, writes).await?;
     ensure!(written == writes, "only {written} of {writes} writes were taken");
     Ok(())
 }
 
 /// A follower leaves the ensemble and joins it again, while others write.
-async fn change_members(act: &mut Act) -> Result<()> {
-    let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
-    let leader = act.zookeeper.leader().await?;
-    let follower = (0..act.zookeeper.count())
+async fn change_members(testbed: &mut Testbed) -> Result<()> {
+    let tree_admin = TreeAdmin::connect(&testbed.zookeeper.connect_string()).await?;
+    let leader = testbed.zookeeper.leader().await?;
+    let follower = (0..testbed.zookeeper.count())
         .find(|server| *server != leader)
         .context("there is a follower")?;
-    let client = work::connect(&act.zookeeper.client_addr(leader).to_string()).await?;
+    let client = work::connect(&testbed.zookeeper.client_addr(leader).to_string()).await?;
     let id = (follower + 1).to_string();
-    let line = member(&client, &id, act.zookeeper.client_port(follower)).await?;
+    let line = member(&client, &id, testbed.zookeeper.client_port(follower)).await?;
     let (nobody, leavings, joinings): (&[&str], _, _) = (&[], [id.as_str()], [line.as_str()]);
     let leaving = EnsembleUpdate::Incremental {
         joinings: nobody.iter().copied(),
         leavings: leavings.iter().copied(),
     };
     client.update_ensemble(leaving, None).await?;
-    gardener.mark(&act.roots[0], 1_001).await?;
+    tree_admin.mark(&testbed.roots[0], 1_001).await?;
     // The leader takes a member only once it is connected to it and up to date.
     let joined = eventually("the follower as a member again", BOUND, || async {
         let update = EnsembleUpdate::Incremental {
@@ -149,7 +153,7 @@ async fn change_members(act: &mut Act) -> Result<()> {
         client.update_ensemble(update, None).await.is_ok()
     });
     joined.await?;
-    gardener.mark(&act.roots[0], 1_002).await?;
+    tree_admin.mark(&testbed.roots[0], 1_002).await?;
     Ok(())
 }
 

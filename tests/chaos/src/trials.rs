@@ -17,11 +17,11 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::act::{Act, Cast};
 use crate::capture::Capture;
-use crate::gardener::Gardener;
-use crate::remains;
+use crate::failure_files;
 use crate::round;
+use crate::testbed::{Testbed, TestbedOptions};
+use crate::tree_admin::TreeAdmin;
 
 /// How long a verdict may take: several session timeouts on a busy machine.
 const BOUND: Duration = Duration::from_secs(90);
@@ -60,21 +60,21 @@ pub async fn play(program: &Path, kept: &Path) -> Result<usize> {
             Trial::RefusedPath => receiver.sink(),
             _ => String::new(),
         };
-        let cast = Cast {
+        let options = TestbedOptions {
             version: ZOOKEEPER_NEWEST,
             servers: 1,
             width: 0,
             capture: Capture::Watch,
             reads_log: true,
         };
-        let mut act = Box::pin(Act::open(cast, program, &sink)).await?;
-        act.bridge.ready().await?;
-        let complaints = match Box::pin(judged(trial, &mut act, &receiver)).await {
+        let mut testbed = Box::pin(Testbed::open(options, program, &sink)).await?;
+        testbed.bridge.ready().await?;
+        let complaints = match Box::pin(judged(trial, &mut testbed, &receiver)).await {
             Ok(complaints) => complaints,
             Err(error) => vec![format!("{error:#}")],
         };
         if !complaints.is_empty() {
-            let folder = remains::keep(&act, kept, &format!("trial-{name}"), &complaints)?;
+            let folder = failure_files::keep(&testbed, kept, &format!("trial-{name}"), &complaints)?;
             anyhow::bail!(
                 "trial {name}: {}\nall of it is kept in {}",
                 complaints.join("\n"),
@@ -86,96 +86,101 @@ pub async fn play(program: &Path, kept: &Path) -> Result<usize> {
     Ok(TRIALS.len())
 }
 
-async fn judged(trial: Trial, act: &mut Act, receiver: &Receiver) -> Result<Vec<String>> {
-    let mut complaints = round::judged(act).await?;
+async fn judged(trial: Trial, testbed: &mut Testbed, receiver: &Receiver) -> Result<Vec<String>> {
+    let mut complaints = round::judged(testbed).await?;
     complaints.extend(match trial {
-        Trial::SilentServer => silent_server(act).await?,
-        Trial::VanishedData => vanished_data(act).await?,
-        Trial::WrongEnsemble => wrong_ensemble(act).await?,
-        Trial::RefusedPath => refused_path(act, receiver).await?,
+        Trial::SilentServer => silent_server(testbed).await?,
+        Trial::VanishedData => vanished_data(testbed).await?,
+        Trial::WrongEnsemble => wrong_ensemble(testbed).await?,
+        Trial::RefusedPath => refused_path(testbed, receiver).await?,
     });
     Ok(complaints)
 }
 
 /// The connection is given up in a gap, and nothing that was written meanwhile is lost.
-async fn silent_server(act: &mut Act) -> Result<Vec<String>> {
-    let before = act.topic.deliveries.len();
-    act.proxies[0].silent().await?;
-    let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
+async fn silent_server(testbed: &mut Testbed) -> Result<Vec<String>> {
+    let before = testbed.topic.deliveries.len();
+    testbed.proxies[0].silent().await?;
+    let tree_admin = TreeAdmin::connect(&testbed.zookeeper.connect_string()).await?;
     for round in 100..110 {
-        gardener.mark(&act.roots[0], round).await?;
+        tree_admin.mark(&testbed.roots[0], round).await?;
     }
-    until_logged(act, "answers pings").await?;
-    act.proxies[0].restore().await?;
-    let mut complaints = round::judged(act).await?;
+    until_logged(testbed, "answers pings").await?;
+    testbed.proxies[0].restore().await?;
+    let mut complaints = round::judged(testbed).await?;
     // Its reason is `liveness`, unless a busy machine lost the connection before that.
-    let mut later = act.topic.deliveries[before..].iter();
+    let mut later = testbed.topic.deliveries[before..].iter();
     let has_gap = later.any(|delivery| delivery.record["op"] == "gap_begin");
     complaints.extend((!has_gap).then(|| "the silence left no gap".to_owned()));
     Ok(complaints)
 }
 
 /// The bridge ends instead of beginning anew in silence, and goes on where it was once the directory is back.
-async fn vanished_data(act: &mut Act) -> Result<Vec<String>> {
-    let (data, away) = (act.bridge.folder().join("data"), act.bridge.folder().join("away"));
+async fn vanished_data(testbed: &mut Testbed) -> Result<Vec<String>> {
+    let (data, away) = (
+        testbed.bridge.folder().join("data"),
+        testbed.bridge.folder().join("away"),
+    );
     std::fs::rename(&data, &away).context("move the data directory away")?;
-    act.bridge.until_ended(BOUND).await?;
-    until_logged(act, "removed or moved away").await?;
+    testbed.bridge.until_ended(BOUND).await?;
+    until_logged(testbed, "removed or moved away").await?;
     ensure!(!data.join("main.journal").exists(), "a new journal was begun");
     if data.exists() {
         std::fs::remove_dir_all(&data).context("remove what is left in place of the data directory")?;
     }
     std::fs::rename(&away, &data).context("move the data directory back")?;
-    act.bridge.launch()?;
-    round::judged(act).await
+    testbed.bridge.launch()?;
+    round::judged(testbed).await
 }
 
 /// The source stops before it records anything of the other ensemble, and goes on with its own.
-async fn wrong_ensemble(act: &mut Act) -> Result<Vec<String>> {
+async fn wrong_ensemble(testbed: &mut Testbed) -> Result<Vec<String>> {
     let other = ZooKeeper::builder()
-        .version(act.cast.version)
+        .version(testbed.options.version)
         .system_property("zookeeper.extendedTypesEnabled", "true")
         .start()
         .await?;
-    let gardener = Gardener::connect(&other.connect_string()).await?;
+    let tree_admin = TreeAdmin::connect(&other.connect_string()).await?;
     // First, so that its roots have other zxids.
-    gardener.plant("/elsewhere", OTHER_WIDTH).await?;
-    for root in &act.roots {
-        gardener.plant(root, 0).await?;
+    tree_admin.create_root("/elsewhere", OTHER_WIDTH).await?;
+    for root in &testbed.roots {
+        tree_admin.create_root(root, 0).await?;
     }
-    let before = act.topic.deliveries.len();
-    act.proxies[0].retarget(other.client_addr(0)).await?;
-    act.proxies[0].reset_connections().await?;
-    act.bridge.until_ended(BOUND).await?;
-    until_logged(act, "another ensemble").await?;
-    block_in_place(|| act.topic.read_on());
-    let strange = act.topic.deliveries[before..]
+    let before = testbed.topic.deliveries.len();
+    testbed.proxies[0].retarget(other.client_addr(0)).await?;
+    testbed.proxies[0].reset_connections().await?;
+    testbed.bridge.until_ended(BOUND).await?;
+    until_logged(testbed, "another ensemble").await?;
+    block_in_place(|| testbed.topic.read_on());
+    let strange = testbed.topic.deliveries[before..]
         .iter()
         .filter(|delivery| !delivery.record["path"].is_null());
     let complaints: Vec<String> = strange
         .map(|delivery| format!("of the other ensemble: {}", delivery.record))
         .collect();
-    act.proxies[0].retarget(act.zookeeper.client_addr(0)).await?;
-    act.bridge.launch()?;
-    Ok([complaints, round::judged(act).await?].concat())
+    testbed.proxies[0]
+        .retarget(testbed.zookeeper.client_addr(0))
+        .await?;
+    testbed.bridge.launch()?;
+    Ok([complaints, round::judged(testbed).await?].concat())
 }
 
 /// Every record of another path is taken by the receiver, and none of the path that it refuses; those are named.
-async fn refused_path(act: &mut Act, receiver: &Receiver) -> Result<Vec<String>> {
-    let gardener = Gardener::connect(&act.zookeeper.connect_string()).await?;
-    gardener.plant(REFUSED, 20).await?;
+async fn refused_path(testbed: &mut Testbed, receiver: &Receiver) -> Result<Vec<String>> {
+    let tree_admin = TreeAdmin::connect(&testbed.zookeeper.connect_string()).await?;
+    tree_admin.create_root(REFUSED, 20).await?;
     for round in 100..130 {
-        gardener.mark(&act.roots[0], round).await?;
+        tree_admin.mark(&testbed.roots[0], round).await?;
     }
-    let complaints = round::judged(act).await?;
-    let records = records(act);
+    let complaints = round::judged(testbed).await?;
+    let records = records(testbed);
     let has_all = eventually("every other record at the receiver", BOUND, || async {
         refused_complaints(&records, &receiver.taken()).is_empty()
     });
     if has_all.await.is_err() {
         return Ok(refused_complaints(&records, &receiver.taken()));
     }
-    let status = act.bridge.status().await;
+    let status = testbed.bridge.status().await;
     let sinks = status["sinks"].as_array().cloned().unwrap_or_default();
     let hook = sinks.iter().find(|sink| sink["sink"] == "hook");
     let kept = hook.map_or(0, |hook| {
@@ -207,14 +212,14 @@ fn refused_complaints(records: &[Value], taken: &BTreeMap<String, String>) -> Ve
 }
 
 /// The records in the topic so far.
-fn records(act: &Act) -> Vec<Value> {
-    let deliveries = act.topic.deliveries.iter();
+fn records(testbed: &Testbed) -> Vec<Value> {
+    let deliveries = testbed.topic.deliveries.iter();
     deliveries.map(|delivery| delivery.record.clone()).collect()
 }
 
-async fn until_logged(act: &Act, words: &str) -> Result<()> {
+async fn until_logged(testbed: &Testbed, words: &str) -> Result<()> {
     let logged = eventually(format!("{words:?} in the log"), BOUND, || async {
-        act.bridge.log().iter().any(|line| line.contains(words))
+        testbed.bridge.log().iter().any(|line| line.contains(words))
     });
     Ok(logged.await?)
 }

@@ -34,7 +34,7 @@ const SEQUENTIAL: CreateOptions<'static> = CreateMode::PersistentSequential.with
 const EPHEMERAL_SEQUENTIAL: CreateOptions<'static> =
     CreateMode::EphemeralSequential.with_acls(Acls::anyone_all());
 const CONTAINER: CreateOptions<'static> = CreateMode::Container.with_acls(Acls::anyone_all());
-const MORTAL: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all()).with_ttl(TTL);
+const WITH_TTL: CreateOptions<'static> = CreateMode::Persistent.with_acls(Acls::anyone_all()).with_ttl(TTL);
 
 /// Unusual but valid names.
 const ODD_NAMES: [&str; 12] = [
@@ -54,11 +54,11 @@ const ODD_NAMES: [&str; 12] = [
 
 /// The children of it are many.
 pub const WIDE: &str = "wide";
-/// Containers and znodes with a time to live are only here, so that a round can end without them.
-pub const PASSING: &str = "passing";
+/// Below it are the containers and the znodes with a time to live: a round can end without them.
+pub const EXPIRING: &str = "passing";
 
-/// Znodes are closed to the bridge only here: for unreadable znodes little is promised, so little can be checked.
-pub const VEILED: &str = "veiled";
+/// Only below it, znodes are closed to the bridge: for unreadable znodes little is promised, so little can be checked.
+pub const CLOSABLE: &str = "veiled";
 
 /// The user who may read the znodes that are closed to the bridge.
 pub const OWNER: (&str, &[u8]) = ("digest", b"owner:secret");
@@ -185,7 +185,7 @@ impl Worker {
     fn path(&mut self) -> String {
         let depth = *[1, 1, 2, 2, 3].choose(&mut self.random).unwrap_or(&1);
         let mut path = match self.random.random_ratio(1, 12) {
-            true => format!("{}/{VEILED}", self.root),
+            true => format!("{}/{CLOSABLE}", self.root),
             false => self.root.clone(),
         };
         for _ in 0..depth {
@@ -194,8 +194,8 @@ impl Worker {
         path
     }
 
-    fn veiled_path(&mut self) -> String {
-        let below = format!("{}/{VEILED}", self.root);
+    fn closable_path(&mut self) -> String {
+        let below = format!("{}/{CLOSABLE}", self.root);
         match self.random.random_bool(0.7) {
             true => format!("{below}/{}", self.name()),
             false => format!("{below}/{}/{}", self.name(), self.name()),
@@ -229,11 +229,11 @@ impl Worker {
             740..780 => self.recreate(client, &path, data).await,
             780..830 => self.set_twice_and_create(client, &path, &other, data).await,
             830..850 => self.fail_in_the_middle(client, &path, &other).await,
-            850..890 => self.pass(client, data).await,
-            890..940 => self.widen(client, data).await,
+            850..890 => self.write_expiring(client, data).await,
+            890..940 => self.write_wide(client, data).await,
             940..955 => self.recreate_often(client, &path).await,
             955..970 => {
-                let veiled = self.veiled_path();
+                let veiled = self.closable_path();
                 self.close_or_open(client, &veiled).await
             }
             970..985 => self.delete_all(client, &path).await,
@@ -275,9 +275,9 @@ impl Worker {
     }
 
     /// Containers, children of containers, and znodes with a time to live.
-    async fn pass(&mut self, client: &Client, data: &[u8]) -> Result<(), Error> {
+    async fn write_expiring(&mut self, client: &Client, data: &[u8]) -> Result<(), Error> {
         let number = self.random.random_range(0..NAMES);
-        let above = format!("{}/{PASSING}", self.root);
+        let above = format!("{}/{EXPIRING}", self.root);
         let container = format!("{above}/box{number}");
         match self.random.random_range(0..4) {
             0 => client.create(&container, data, &CONTAINER).await.map(drop),
@@ -287,13 +287,13 @@ impl Worker {
                 .map(drop),
             2 => client.delete(&format!("{container}/a"), None).await,
             _ => client
-                .create(&format!("{above}/mortal{number}"), data, &MORTAL)
+                .create(&format!("{above}/mortal{number}"), data, &WITH_TTL)
                 .await
                 .map(drop),
         }
     }
 
-    async fn widen(&mut self, client: &Client, data: &[u8]) -> Result<(), Error> {
+    async fn write_wide(&mut self, client: &Client, data: &[u8]) -> Result<(), Error> {
         let path = self.wide_path();
         match self.random.random_range(0..3) {
             0 => client.create(&path, data, &OPEN).await.map(drop),
@@ -308,8 +308,8 @@ impl Worker {
                 .create(path, time.to_string().as_bytes(), &OPEN)
                 .await
                 .map(drop)
-                .or_else(passed)?;
-            client.delete(path, None).await.or_else(passed)?;
+                .or_else(ignore_misfit)?;
+            client.delete(path, None).await.or_else(ignore_misfit)?;
         }
         Ok(())
     }
@@ -327,7 +327,7 @@ impl Worker {
     async fn delete_all(&self, client: &Client, path: &str) -> Result<(), Error> {
         let tree = bridge_judge::tree::read(client, &[path.to_owned()]).await?;
         for path in tree.keys().rev() {
-            client.delete(path, None).await.or_else(passed)?;
+            client.delete(path, None).await.or_else(ignore_misfit)?;
         }
         Ok(())
     }
@@ -373,24 +373,24 @@ impl Worker {
             tree.retain(|path, _| !path.starts_with(&wide));
         }
         for path in tree.keys().rev() {
-            client.delete(path, None).await.or_else(passed)?;
+            client.delete(path, None).await.or_else(ignore_misfit)?;
         }
         client
             .create(&self.root, b"again", &OPEN)
             .await
             .map(drop)
-            .or_else(passed)?;
-        let passing = format!("{}/{PASSING}", self.root);
+            .or_else(ignore_misfit)?;
+        let passing = format!("{}/{EXPIRING}", self.root);
         client
             .create(&passing, b"again", &OPEN)
             .await
             .map(drop)
-            .or_else(passed)
+            .or_else(ignore_misfit)
     }
 }
 
 /// Errors of operations that do not fit the tree are ignored.
-fn passed(error: Error) -> Result<(), Error> {
+fn ignore_misfit(error: Error) -> Result<(), Error> {
     match error {
         Error::NoNode
         | Error::NodeExists

@@ -10,7 +10,7 @@ use bridge_servers::eventually;
 use futures::{StreamExt, stream};
 use zookeeper_client::{Acl, Acls, Client, CreateMode, Error};
 
-use crate::work::{self, PASSING, VEILED, WIDE};
+use crate::work::{self, CLOSABLE, EXPIRING, WIDE};
 
 /// How long the servers may take to let a client in after all that was done to them.
 const BOUND: Duration = Duration::from_secs(60);
@@ -18,17 +18,17 @@ const BOUND: Duration = Duration::from_secs(60);
 const CREATES_MAX: usize = 200;
 
 /// A client that may read everything.
-pub struct Gardener {
+pub struct TreeAdmin {
     client: Client,
 }
 
-impl Gardener {
+impl TreeAdmin {
     /// Connects within a minute.
-    pub async fn connect(connect: &str) -> Result<Gardener> {
-        let connecting = eventually("a session for the gardener", BOUND, || async {
+    pub async fn connect(connect: &str) -> Result<TreeAdmin> {
+        let connecting = eventually("a session of the tests", BOUND, || async {
             work::connect(connect).await.ok()
         });
-        Ok(Gardener {
+        Ok(TreeAdmin {
             client: connecting.await?,
         })
     }
@@ -42,9 +42,9 @@ impl Gardener {
     }
 
     /// Makes a root, and below it the znode with many children.
-    pub async fn plant(&self, root: &str, width: usize) -> Result<()> {
+    pub async fn create_root(&self, root: &str, width: usize) -> Result<()> {
         self.create(root, "root").await?;
-        for name in [PASSING, VEILED] {
+        for name in [EXPIRING, CLOSABLE] {
             self.create(&format!("{root}/{name}"), "").await?;
         }
         if width == 0 {
@@ -74,9 +74,9 @@ impl Gardener {
     }
 
     /// Deletes containers and znodes with a time to live, and waits until none is left.
-    pub async fn sweep(&self, root: &str) -> Result<()> {
-        let passing = format!("{root}/{PASSING}");
-        let swept = eventually("what passes to be gone", BOUND, || async {
+    pub async fn delete_expiring(&self, root: &str) -> Result<()> {
+        let passing = format!("{root}/{EXPIRING}");
+        let deleted = eventually("the znodes that expire to be gone", BOUND, || async {
             let tree = tree::read(&self.client, std::slice::from_ref(&passing))
                 .await
                 .ok()?;
@@ -87,7 +87,7 @@ impl Gardener {
             }
             left.is_empty().then_some(())
         });
-        Ok(swept.await?)
+        Ok(deleted.await?)
     }
 
     /// Everything below the roots.

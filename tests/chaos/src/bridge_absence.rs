@@ -25,7 +25,12 @@ const WINDOW_BOUND: Duration = Duration::from_secs(5);
 
 /// Kills the bridge, writes a znode so many times as far as the servers take it, and starts the bridge again. Returns the
 /// number of writes that were acknowledged.
-pub async fn pass(bridge: &mut Bridge, zookeeper: &ZooKeeper, path: &str, writes: usize) -> Result<usize> {
+pub async fn during_writes(
+    bridge: &mut Bridge,
+    zookeeper: &ZooKeeper,
+    path: &str,
+    writes: usize,
+) -> Result<usize> {
     bridge.kill().await?;
     let written = write(&zookeeper.connect_string(), path, writes).await;
     bridge.launch()?;

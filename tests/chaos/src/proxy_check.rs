@@ -1,4 +1,4 @@
-//! A witness that every connection of the bridge to the servers passes a proxy, so that every fault of the network
+//! Checks that every connection of the bridge to the servers passes a proxy, so that every fault of the network
 //! reaches it. It looks at the sockets of the bridge's process from outside, as the kernel lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ impl Process {
 
 /// Knows which ports the bridge may connect to.
 #[derive(Clone, Debug)]
-pub struct Witness {
+pub struct ProxyCheck {
     process: Process,
     /// The ports of the servers themselves, with their names.
     servers: BTreeMap<u16, String>,
@@ -43,9 +43,9 @@ pub struct Witness {
     proxies: BTreeSet<u16>,
 }
 
-impl Witness {
+impl ProxyCheck {
     /// Of a process before these servers and proxies.
-    pub fn new(process: Process, zookeeper: &ZooKeeper, proxies: &[Proxy]) -> Witness {
+    pub fn new(process: Process, zookeeper: &ZooKeeper, proxies: &[Proxy]) -> ProxyCheck {
         let mut servers = BTreeMap::new();
         for server in 0..zookeeper.count() {
             let (client, quorum) = (
@@ -55,7 +55,7 @@ impl Witness {
             servers.insert(client, format!("the client port of server {server}"));
             servers.insert(quorum, format!("the quorum port of server {server}"));
         }
-        Witness {
+        ProxyCheck {
             process,
             servers,
             proxies: proxies.iter().map(|proxy| proxy.addr().port()).collect(),
@@ -89,7 +89,7 @@ impl Witness {
     ///
     /// # Errors
     ///
-    /// As [`Witness::look`].
+    /// As [`ProxyCheck::look`].
     pub async fn watch(&self, deadline: Instant) -> Result<u64> {
         let mut connected = 0;
         while Instant::now() < deadline {
@@ -154,12 +154,12 @@ mod tests {
     /// Opens a connection to its argument, and keeps it.
     const CONNECT: &str = "exec 3<>/dev/tcp/127.0.0.1/$0; echo connected; read -r _ <&3";
 
-    /// What a witness says of a process that is connected to this port.
-    async fn seen(process: &Process, port: u16, witness: &Witness) -> Result<usize> {
+    /// The answer of a check for a process that is connected to this port.
+    async fn seen(process: &Process, port: u16, proxy_check: &ProxyCheck) -> Result<usize> {
         let mut child = Child::start(Command::new("bash").args(["-c", CONNECT, &port.to_string()])).unwrap();
         child.line("connected", BOUND).await.unwrap();
         process.is(Some(child.id()));
-        let looked = witness.look();
+        let looked = proxy_check.look();
         child.kill().await.unwrap();
         looked
     }
@@ -170,20 +170,25 @@ mod tests {
         let target = server.local_addr().unwrap();
         let proxy = Proxy::start(target).await.unwrap();
         let process = Process::default();
-        let witness = Witness {
+        let proxy_check = ProxyCheck {
             process: process.clone(),
             servers: BTreeMap::from([(target.port(), "the quorum port of server 0".to_owned())]),
             proxies: BTreeSet::from([proxy.addr().port()]),
         };
-        assert_eq!(witness.look().unwrap(), 0, "no process runs");
-        assert_eq!(seen(&process, proxy.addr().port(), &witness).await.unwrap(), 1);
+        assert_eq!(proxy_check.look().unwrap(), 0, "no process runs");
+        assert_eq!(
+            seen(&process, proxy.addr().port(), &proxy_check).await.unwrap(),
+            1
+        );
         // The negative control.
-        let caught = seen(&process, target.port(), &witness).await.unwrap_err();
+        let caught = seen(&process, target.port(), &proxy_check).await.unwrap_err();
         assert!(
             caught.to_string().contains("the quorum port of server 0 itself"),
             "{caught}"
         );
-        let ended = eventually("the end of a process", BOUND, || async { witness.look().ok() });
+        let ended = eventually("the end of a process", BOUND, || async {
+            proxy_check.look().ok()
+        });
         assert_eq!(ended.await.unwrap(), 0);
     }
 

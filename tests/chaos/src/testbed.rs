@@ -1,4 +1,4 @@
-//! One act: servers of one version, Kafka, the networks before them, a bridge and a topic. Rounds play on it.
+//! A testbed: servers of one version, Kafka, proxies before them, a bridge and a topic. Rounds are played on it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use bridge_servers::{Kafka, Proxy, ZooKeeper};
 use crate::bridge::Bridge;
 use crate::capture::Capture;
 use crate::faults::SESSION;
-use crate::gardener::Gardener;
-use crate::tally::Tally;
-use crate::witness::Witness;
+use crate::operation_counts::OperationCounts;
+use crate::proxy_check::ProxyCheck;
+use crate::tree_admin::TreeAdmin;
 
 /// The roots that sessions work on, and delete with all that is below.
 const WORKED: [&str; 2] = ["/chaos", "/other root"];
@@ -25,9 +25,9 @@ pub const KEPT: &str = "/kept";
 /// The name of the topic.
 const TOPIC: &str = "chaos";
 
-/// Which servers an act is played on.
+/// The servers of a testbed, and how the bridge captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cast {
+pub struct TestbedOptions {
     /// The version of ZooKeeper.
     pub version: &'static str,
     /// 1 or 3.
@@ -41,7 +41,7 @@ pub struct Cast {
     pub reads_log: bool,
 }
 
-impl Cast {
+impl TestbedOptions {
     /// Servers from 3.9 send the zxids of their events, and transactions have them.
     fn events(self) -> Events {
         if self.capture.is_lossless() {
@@ -58,15 +58,15 @@ impl Cast {
     }
 }
 
-/// All that plays.
-pub struct Act {
-    pub cast: Cast,
+/// Its servers, its bridge, and the state of its rounds.
+pub struct Testbed {
+    pub options: TestbedOptions,
     pub events: Events,
     pub zookeeper: ZooKeeper,
     pub kafka: Kafka,
     /// Before all ports of the servers that the bridge connects to: for each kind of port one for each server, in order.
     pub proxies: Vec<Proxy>,
-    pub witness: Witness,
+    pub proxy_check: ProxyCheck,
     pub bridge: Bridge,
     pub topic: Topic,
     /// The roots of the bridge.
@@ -75,49 +75,49 @@ pub struct Act {
     pub rounds: usize,
 }
 
-impl Act {
-    /// Starts everything, plants the roots, and starts the bridge, with these sinks beside the topic.
-    pub async fn open(cast: Cast, program: &Path, more_sinks: &str) -> Result<Act> {
+impl Testbed {
+    /// Starts the servers, creates the roots, and starts the bridge, with these sinks beside the topic.
+    pub async fn open(options: TestbedOptions, program: &Path, more_sinks: &str) -> Result<Testbed> {
         let zookeeper = ZooKeeper::builder()
-            .version(cast.version)
-            .servers(cast.servers)
+            .version(options.version)
+            .servers(options.servers)
             .system_property("zookeeper.extendedTypesEnabled", "true")
             .system_property("znode.container.checkIntervalMs", "500");
-        let zookeeper = match cast.reads_log {
+        let zookeeper = match options.reads_log {
             true => zookeeper,
             false => zookeeper.system_property("zookeeper.snapshotSizeFactor", "-1"),
         };
-        let zookeeper = cast.capture.prepare(zookeeper, cast.servers);
+        let zookeeper = options.capture.prepare(zookeeper, options.servers);
         let kafka = Kafka::builder()
             .property("auto.create.topics.enable", "false")
             .behind_proxy();
         let (zookeeper, kafka) = tokio::try_join!(zookeeper.start(), kafka.start())?;
-        let proxies = cast.capture.proxies(&zookeeper).await?;
+        let proxies = options.capture.proxies(&zookeeper).await?;
         topic::create(&kafka.bootstrap(), TOPIC, true).await;
         let roots: Vec<String> = WORKED
             .iter()
             .chain([&KEPT])
             .map(|&root| root.to_owned())
             .collect();
-        let gardener = Gardener::connect(&zookeeper.connect_string()).await?;
-        gardener.plant(&roots[0], cast.width).await?;
-        gardener.plant(&roots[1], 0).await?;
-        gardener.plant(KEPT, 0).await?;
+        let tree_admin = TreeAdmin::connect(&zookeeper.connect_string()).await?;
+        tree_admin.create_root(&roots[0], options.width).await?;
+        tree_admin.create_root(&roots[1], 0).await?;
+        tree_admin.create_root(KEPT, 0).await?;
         // Below the servers' own directory, which goes with them even if this process is killed.
         let folder = zookeeper.home().join("bridge");
         let configuration =
-            configuration(cast.capture.source(&zookeeper, &proxies), &kafka, &roots) + more_sinks;
+            configuration(options.capture.source(&zookeeper, &proxies), &kafka, &roots) + more_sinks;
         let mut bridge = Bridge::configured(program, folder, &configuration)?;
         bridge.launch()?;
-        let witness = Witness::new(bridge.process(), &zookeeper, &proxies);
-        Ok(Act {
-            cast,
-            events: cast.events(),
+        let proxy_check = ProxyCheck::new(bridge.process(), &zookeeper, &proxies);
+        Ok(Testbed {
+            options,
+            events: options.events(),
             topic: Topic::open(&kafka.bootstrap(), TOPIC),
             zookeeper,
             kafka,
             proxies,
-            witness,
+            proxy_check,
             bridge,
             roots,
             rounds: 0,
@@ -142,21 +142,21 @@ impl Act {
     /// A leader can hang by itself (met on 3.7.2): followers that come back to it within its epoch have its open proposals
     /// already, acknowledge none of them, and nothing is committed any more. Only another election ends that. An observer
     /// could be the cause, so that with one it is a complaint.
-    pub async fn gardener(&self) -> Result<(Gardener, Tally)> {
-        let mut restarts = Tally::default();
+    pub async fn tree_admin(&self) -> Result<(TreeAdmin, OperationCounts)> {
+        let mut restarts = OperationCounts::default();
         let connect = self.zookeeper.connect_string();
-        match Gardener::connect(&connect).await {
-            Err(error) if self.cast.capture != Capture::Observer && self.zookeeper.count() > 1 => {
+        match TreeAdmin::connect(&connect).await {
+            Err(error) if self.options.capture != Capture::Observer && self.zookeeper.count() > 1 => {
                 let leader = self.zookeeper.leader().await.context(error)?;
                 self.zookeeper.restart(leader).await?;
                 restarts.count("leader that hung restarted");
             }
-            gardener => return Ok((gardener?, restarts)),
+            tree_admin => return Ok((tree_admin?, restarts)),
         }
-        Ok((Gardener::connect(&connect).await?, restarts))
+        Ok((TreeAdmin::connect(&connect).await?, restarts))
     }
 
-    /// Everything runs and every way is open.
+    /// Restores every network, and starts what does not run.
     pub async fn heal(&mut self) -> Result<()> {
         for proxy in &self.proxies {
             proxy.restore().await?;

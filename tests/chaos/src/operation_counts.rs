@@ -1,22 +1,22 @@
-//! Counts the operations.
+//! Counts operations and faults by their names.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// How often each thing was done, by its name.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct OperationCounts {
     counts: BTreeMap<&'static str, u64>,
 }
 
-impl Tally {
+impl OperationCounts {
     /// One more.
     pub fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
 
     /// All of another.
-    pub fn add(&mut self, other: &Tally) {
+    pub fn add(&mut self, other: &OperationCounts) {
         for (name, count) in &other.counts {
             *self.counts.entry(name).or_default() += count;
         }
@@ -28,7 +28,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for OperationCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self
             .counts
@@ -46,13 +46,13 @@ mod tests {
 
     #[test]
     fn counts_add_up_and_are_shown_by_name() {
-        let mut tally = Tally::default();
-        assert_eq!(tally.to_string(), "none");
-        tally.count("cut");
-        tally.add(&tally.clone());
-        tally.count("bridge killed");
+        let mut counts = OperationCounts::default();
+        assert_eq!(counts.to_string(), "none");
+        counts.count("cut");
+        counts.add(&counts.clone());
+        counts.count("bridge killed");
         assert_eq!(
-            (tally.to_string().as_str(), tally.total()),
+            (counts.to_string().as_str(), counts.total()),
             ("bridge killed 1, cut 2", 3)
         );
     }

@@ -1,4 +1,4 @@
-//! The files that are kept after a failure, so that it can be analysed without a repetition: complaints, the topic, the bridge's
+//! Keeps files after a failure, so that it can be analysed without a repetition: complaints, the topic, the bridge's
 //! folder with its journal, its log, and all of the servers' data.
 
 use std::io::{BufWriter, Write};
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::act::Act;
+use crate::testbed::Testbed;
 
 /// Writes everything into a folder of this name below `keep`, and returns the folder.
-pub fn keep(act: &Act, keep: &Path, name: &str, complaints: &[String]) -> Result<PathBuf> {
+pub fn keep(testbed: &Testbed, keep: &Path, name: &str, complaints: &[String]) -> Result<PathBuf> {
     let folder = keep.join(name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     write_lines(&folder.join("complaints.txt"), complaints)?;
-    write_lines(&folder.join("bridge.log"), &act.bridge.log())?;
-    let deliveries = act.topic.deliveries.iter();
+    write_lines(&folder.join("bridge.log"), &testbed.bridge.log())?;
+    let deliveries = testbed.topic.deliveries.iter();
     let deliveries: Vec<String> = deliveries
         .map(|delivery| format!("{}\t{}\t{}", delivery.partition, delivery.offset, delivery.record))
         .collect();
     write_lines(&folder.join("topic.tsv"), &deliveries)?;
-    copy(act.zookeeper.home(), &folder.join("zookeeper"))?;
-    copy(&act.kafka.log(), &folder.join("kafka.log"))?;
+    copy(testbed.zookeeper.home(), &folder.join("zookeeper"))?;
+    copy(&testbed.kafka.log(), &folder.join("kafka.log"))?;
     Ok(folder)
 }
 
