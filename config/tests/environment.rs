@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bridge_config::{
-    Config, Environment, Format, Listen, Loaded, Place, Refused, SinkKind, SourceKind, read,
+    Config, Environment, Format, Listen, Loaded, Place, Problem, Refused, SinkKind, SourceKind, read,
 };
 
 const TEXT: &str = "[[source]]\nconnect = \"a:2181\"\n[[sink]]\ntype = \"kafka\"\nbrokers = \"k\"\n";
@@ -156,6 +156,19 @@ fn seen(result: &Result<Loaded, Refused>) -> String {
     }
 }
 
+/// The variable decides: another value is another configuration, or a problem has its place. Its value is not shown.
+fn check_taken_and_hidden(text: &str, (name, secret): (&str, &str), is_of: impl Fn(&Problem) -> bool) {
+    let result = read_with(text, &[(name, secret)]);
+    assert!(!seen(&result).contains("Hunter2"), "{text}\n{}", seen(&result));
+    match &result {
+        Ok(loaded) => {
+            let other = read_with(text, &[(name, "Other/secret")]).map(|other| other.config);
+            assert!(other.is_ok_and(|other| other != loaded.config), "{name} {text}");
+        }
+        Err(refused) => assert!(refused.problems.iter().any(is_of), "{name} {text}\n{refused}"),
+    }
+}
+
 #[test]
 fn a_brought_in_value_is_never_shown() {
     let secret = "Hunter2/Very secret";
@@ -211,8 +224,9 @@ fn a_brought_in_value_is_never_shown() {
                 "" => format!("{line}{TEXT}"),
                 _ => format!("{TEXT}{section}\n{line}"),
             };
-            let result = read_with(&text, &[("SECRET", secret)]);
-            assert!(!seen(&result).contains("Hunter2"), "{text}\n{}", seen(&result));
+            check_taken_and_hidden(&text, ("SECRET", secret), |problem| {
+                problem.key.contains(key.trim_matches('"'))
+            });
         }
     }
     for list in ["roots", "exclude"] {
@@ -245,8 +259,10 @@ fn overrides_are_as_secret_as_references() {
         "SOURCE__0__AUTH__ID",
         "SINK__0__PROPERTIES",
     ] {
-        let result = read_with(TEXT, &[(&format!("ZKBRIDGE_{name}"), "Hunter2 secret")]);
-        assert!(!seen(&result).contains("Hunter2"), "{}", seen(&result));
+        let name = format!("ZKBRIDGE_{name}");
+        check_taken_and_hidden(TEXT, (&name, "Hunter2 secret"), |problem| {
+            problem.place == Place::Variable(name.clone().into())
+        });
     }
 }
 

@@ -418,7 +418,11 @@ mod tests {
     #[test]
     fn a_section_that_cannot_work_is_refused_with_its_remedy() {
         let keys = |section: ServiceConfig| -> Vec<String> {
-            section.objections().into_iter().map(|issue| issue.key).collect()
+            let issues = section.objections().into_iter();
+            issues
+                .inspect(|issue| assert!(!issue.message.is_empty() && !issue.remedy.is_empty(), "{issue:?}"))
+                .map(|issue| issue.key)
+                .collect()
         };
         assert_eq!(keys(ServiceConfig::default()), ["path"]);
         let of = |format| ServiceConfig {

@@ -68,14 +68,12 @@ fn an_instance_that_flaps_slowly_or_without_a_limit_is_up_and_down_each_time() {
         let mut play = Play::new(&[section(limit)]);
         flap(&mut play, times, seconds);
         let of = |kind| play.count(kind);
-        assert_eq!(
-            (
-                of(ServiceEventType::InstanceDown),
-                of(ServiceEventType::InstanceFlapping)
-            ),
-            (times, 0),
-            "{limit}, {seconds} s"
-        );
+        let kinds = [
+            ServiceEventType::InstanceUp,
+            ServiceEventType::InstanceDown,
+            ServiceEventType::InstanceFlapping,
+        ];
+        assert_eq!(kinds.map(of), [times, times, 0], "{limit}, {seconds} s");
     };
     check(5, 30, 80);
     check(0, 30, 1);

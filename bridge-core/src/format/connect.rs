@@ -210,7 +210,8 @@ mod tests {
         let mut payload = read(&a_record().build());
         let schema = connect_schema();
         payload["after"]["stat"]["version"] = "two".into();
-        let checked = std::panic::catch_unwind(|| check(&schema, &payload, "record"));
-        assert!(checked.is_err());
+        let found = std::panic::catch_unwind(|| check(&schema, &payload, "record")).unwrap_err();
+        let message = found.downcast_ref::<String>().unwrap();
+        assert!(message.starts_with("record.after.stat.version"), "{message}");
     }
 }
