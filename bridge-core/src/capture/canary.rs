@@ -7,9 +7,8 @@
 //!
 //! The canary checks the watch that covers it: that of a root, or else one of its own. It never becomes a record.
 
-use std::time::Duration;
-
 use super::audit::TickTimer;
+use super::options::CanaryOptions;
 use super::{CanaryMark, Outcome, ReadRequest, StepError, StepResult};
 use super::{Event, EventKind};
 use crate::number::Zxid;
@@ -20,15 +19,6 @@ use crate::source::SourceRequest;
 /// Ticks, of about a second, within which a write has to be answered, and then to appear in the answer of a read. A
 /// server that lags by more than `syncLimit`, by default 10 s, is cut off by its leader and ends its connections.
 const BOUND_TICKS: u64 = 20;
-
-/// The znode that a source writes to check its watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CanaryOptions {
-    /// Used by this source and this process only: the write of another process proves nothing.
-    pub path: ZnodePath,
-    /// The period of the writes.
-    pub every: Duration,
-}
 
 /// The canary of a source; without options it does nothing.
 #[derive(Debug)]

@@ -51,9 +51,8 @@ pub use crate::source::{
     AclOutcome, CanaryMark, Event, EventKind, Input, Outcome, ReadRequest, SessionFate, Ticket,
 };
 pub use batch::Limits;
-pub use canary::CanaryOptions;
 pub use machine::Capture;
-pub use options::{AclMode, CaptureOptions, DataMode, SnapshotMode};
+pub use options::{AclMode, CanaryOptions, CaptureOptions, DataMode, SnapshotMode};
 
 use crate::number::Zxid;
 use crate::path::ZnodePath;

@@ -6,13 +6,21 @@ use std::time::Duration;
 use globset::GlobSet;
 
 use super::batch::Limits;
-use super::canary::CanaryOptions;
 use crate::path::{ZnodePath, covers};
 use crate::record::DataForm;
 use crate::scope::is_excluded;
 
 /// ZooKeeper's own znodes: each server writes them locally, without transactions, so they are never captured.
 const RESERVED: &str = "/zookeeper";
+
+/// The znode that a source writes to check its watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryOptions {
+    /// Used by this source and this process only: the write of another process proves nothing.
+    pub path: ZnodePath,
+    /// The period of the writes.
+    pub every: Duration,
+}
 
 /// The options of one source.
 #[derive(Clone, Debug)]

@@ -16,16 +16,11 @@ use crate::path::{Hasher, ZnodePath};
 use crate::record::LifetimeKind;
 
 use super::net::{NetEffect, NetFault};
-use super::options::CommittedOptions;
-use super::proof::ProofMode;
+use super::options::{CommittedOptions, ProofMode};
 use super::txn::{CommittedTxn, NodeOperation, TxnContent};
 
 /// Rows of the image in one read.
 const PAGE: usize = 1_000;
-
-/// Znodes that the index holds, about 200 bytes each: ephemeral ones, and those with children that are not captured. With
-/// more, each end reads the whole image.
-pub(super) const INDEXED_MAX: usize = 200_000;
 
 /// The owners of the captured ephemeral znodes, once they were needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use crate::source::SourceRequest;
 use super::closed::{SessionIndex, keep_uncaptured, with_list};
 use super::history::{HistoryFault, TxnSequence};
 use super::net::{NetEffect, NetFault, net_effect};
-use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE};
+use super::options::{CommittedOptions, NO_SCOPE, OTHER_MODE, ProofMode};
 use super::owners::SessionOwners;
-use super::proof::{HeldNodes, ProofMode, TreeProof, TxnProof};
+use super::proof::{HeldNodes, TreeProof, TxnProof};
 use super::staging::{Staging, StagingProgress};
 use super::txn::{CommittedTxn, HistoryPosition, SyncAnswer, SyncKind, TxnContent};
 

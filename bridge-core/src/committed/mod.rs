@@ -42,9 +42,9 @@ mod txn;
 mod tests;
 
 pub use machine::Committed;
-pub use options::CommittedOptions;
-pub use proof::{ProofMode, ShadowKey, ShadowNode};
+pub use options::{CommittedOptions, ProofMode};
 pub(crate) use proof::{RAW_STAT_BYTES, decode_raw_stat, encode_raw_stat};
+pub use proof::{ShadowKey, ShadowNode};
 pub use txn::{
     CommittedTxn, HistoryPosition, NodeOperation, RawStat, StagePage, StageRead, StagedNode, SyncAnswer,
     SyncKind, TreeDigestValue, TxnContent,

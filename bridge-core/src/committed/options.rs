@@ -1,13 +1,12 @@
 //! Options of a source that reads transactions.
 
+use strum::IntoStaticStr;
 use uuid::Uuid;
 
 use crate::capture::CaptureOptions;
 use crate::path::ZnodePath;
 use crate::record::NAMESPACE;
 
-use super::closed::INDEXED_MAX;
-use super::proof::ProofMode;
 use super::txn::HistoryPosition;
 
 /// Bytes of paths and data of held transactions that may wait in memory; with more, the tree is compared with a
@@ -17,6 +16,10 @@ const HELD_BYTES_MAX: usize = 64 << 20;
 const STAGE_NODES: usize = 1_000;
 /// Bytes of data in the answer.
 const STAGE_BYTES: usize = 4 << 20;
+
+/// Znodes that the index holds, about 200 bytes each: ephemeral ones, and those with children that are not captured. With
+/// more, each end reads the whole image.
+const INDEXED_MAX: usize = 200_000;
 
 /// The scope of a position whose image is not at it any more: a comparison has begun and not ended.
 pub(super) const NO_SCOPE: u64 = 0;
@@ -30,6 +33,35 @@ impl HistoryPosition {
         HistoryPosition {
             scope: OTHER_MODE,
             ..self
+        }
+    }
+}
+
+/// How the history is proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ProofMode {
+    /// By the digest of the whole tree, for which the journal keeps about 110 bytes for each znode of the ensemble.
+    #[default]
+    Tree,
+    /// By the difference that each transaction makes to the digest, for which the journal keeps about 110 bytes for each
+    /// znode below the roots. A transaction that touches other znodes is not proved.
+    Roots,
+    /// By the numbers of the transactions, and by what each says about the state before it.
+    Sequence,
+}
+
+impl ProofMode {
+    /// The word in options and in the status.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether digests are compared.
+    pub(super) fn compares_digests(self) -> bool {
+        match self {
+            ProofMode::Tree | ProofMode::Roots => true,
+            ProofMode::Sequence => false,
         }
     }
 }

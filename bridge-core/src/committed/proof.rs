@@ -11,7 +11,6 @@
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
-use strum::IntoStaticStr;
 
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalError;
@@ -20,37 +19,8 @@ use crate::path::{Hasher, ZnodePath, covers};
 use crate::record::LifetimeKind;
 
 use super::net::NetFault;
-use super::options::CommittedOptions;
+use super::options::{CommittedOptions, ProofMode};
 use super::txn::{CommittedTxn, HistoryPosition, NodeOperation, RawStat, StagedNode, TxnContent};
-
-/// How the history is proved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum ProofMode {
-    /// By the digest of the whole tree, for which the journal keeps about 110 bytes for each znode of the ensemble.
-    #[default]
-    Tree,
-    /// By the difference that each transaction makes to the digest, for which the journal keeps about 110 bytes for each
-    /// znode below the roots. A transaction that touches other znodes is not proved.
-    Roots,
-    /// By the numbers of the transactions, and by what each says about the state before it.
-    Sequence,
-}
-
-impl ProofMode {
-    /// The word in options and in the status.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
-    /// Whether digests are compared.
-    pub(super) fn compares_digests(self) -> bool {
-        match self {
-            ProofMode::Tree | ProofMode::Roots => true,
-            ProofMode::Sequence => false,
-        }
-    }
-}
 
 /// The version of the digest that is known here.
 const DIGEST_VERSION: i32 = 2;

@@ -66,7 +66,7 @@ impl NameTemplate {
         Ok(NameTemplate {
             rules,
             template,
-            plain: Plain::parse(source, rules),
+            plain: Plain::parse(source, rules.filters().collect()),
             fixed: None,
         })
     }
