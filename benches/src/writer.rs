@@ -86,7 +86,8 @@ pub async fn flat_out(
     .await
 }
 
-/// Sets each path in turn, at `rate` writes a second. What is due while an answer is awaited is sent together after it;
+/// Sets each path in turn, at `rate` writes a second. Writes that are due while an answer is awaited go
+/// together after it;
 /// the values keep the time at which they were due.
 ///
 /// # Errors

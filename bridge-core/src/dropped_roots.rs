@@ -37,7 +37,7 @@ struct DroppedWalk<'a> {
 ///
 /// # Errors
 ///
-/// If the journal cannot be read or written. What was done so far is kept.
+/// If the journal cannot be read or written. Deletes that were committed are kept.
 pub fn delete_dropped_root(
     journal: &mut Journal,
     root: &ZnodePath,

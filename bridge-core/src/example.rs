@@ -49,8 +49,8 @@ pub fn examples(subject: MessageSubject) -> Vec<ExampleRecord> {
     }
 }
 
-/// What a test of a sink sends: one record of now, of a kind for which most templates have a result. Where the
-/// destination keeps something open, one that opens it and one that closes it.
+/// The records that a test of a sink sends: one record of now, of a kind for which most templates have a result. Where
+/// the destination keeps something open, one that opens it and one that closes it.
 pub fn test_records(subject: MessageSubject, keeps_open: bool, cluster: &str, now: Timestamp) -> Vec<Record> {
     let texts = [
         "TEST of zkbridge: an example, nothing is down",

@@ -56,7 +56,7 @@ fn data_of(state: &mut Option<State>) -> Option<&mut Data> {
     state.as_mut()?.data.as_mut()
 }
 
-/// How many bytes from the beginning of a value stand in `room` bytes of a message.
+/// How many bytes from the beginning of a value fit into `room` bytes of a message.
 fn kept(data: &Data, format: Format, room: usize) -> usize {
     match (format, data.text()) {
         (Format::Raw, _) => room.min(data.bytes.len()),

@@ -93,12 +93,12 @@ pub enum SubtreeError {
         path: ZnodePath,
         /// The limit.
         max: usize,
-        /// What is counted.
+        /// The unit of the limit.
         unit: SubtreeUnit,
     },
 }
 
-/// What a limit counts.
+/// The unit of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubtreeUnit {
     /// Znodes.

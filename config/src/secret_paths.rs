@@ -7,7 +7,7 @@ use bridge_zookeeper::config::PathGlob;
 pub struct SecretPath {
     /// The paths, below any chroot.
     pub glob: &'static str,
-    /// What is there.
+    /// The secrets that these znodes hold.
     pub holds: &'static str,
 }
 

@@ -129,8 +129,8 @@ pub(crate) struct AsOfQuery {
     bounds: OtherBounds,
 }
 
-/// What other records show of the time of a change that its own record does not know: of a delete that a watch saw, and of
-/// what was found by comparing after a gap.
+/// Bounds by other records for the time of a change that its own record does not know: of a delete that a watch saw,
+/// and of what was found by comparing after a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OtherBounds {
     /// The gaps after the position, if it is in none.

@@ -300,7 +300,7 @@ impl<'a> AtPosition<'a> {
         Ok(with_merged(value, merged))
     }
 
-    /// What the gaps after the position and the records near it show of the times of changes.
+    /// The bounds for the times of changes by the gaps after the position and the records near it.
     fn bounds(&self, path: &ZnodePath) -> Result<OtherBounds, QueryError> {
         let (before, after) = match (self.position, self.dated.get()) {
             (_, Some(dated)) => *dated,

@@ -1,7 +1,7 @@
 //! Finds a place near a position in the history of a path that has many records after it.
 //!
 //! A path with few records is walked from its newest record. A path with many has waypoints: the first one after the
-//! position is the place. What an older format has written has none; there a path with many records has one soon after any
+//! position is the place. Records of an older format have none; there a path with many records has one soon after any
 //! position, so that a search through the records after the position finds it. Neither is known before, so walk and search
 //! are done in turns, each twice as far as before: the cost is at most twice that of the better one.
 

@@ -141,7 +141,7 @@ impl Stretches {
         Ok(())
     }
 
-    /// What is known of stretches beside their summaries.
+    /// The timelines of stretches, by their summaries and the marks beside them.
     pub(crate) fn timelines(
         &self,
         summaries: &[(Seq, StretchSummary)],

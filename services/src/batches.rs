@@ -22,7 +22,7 @@ pub(crate) const SUBJECTS_AT_ONCE: usize = 256;
 /// A subject with the last change that touched it, and all notes.
 pub(crate) type Touched = (Subject, Cause, Vec<Note>);
 
-/// What is to be announced.
+/// Subjects whose events are to be announced.
 pub(crate) enum Announcing {
     /// The subjects of a transaction.
     Transaction {

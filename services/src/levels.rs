@@ -21,7 +21,7 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    /// Begins to count again. What was shown is shown as none until it is counted.
+    /// Begins to count again. Each gauge is 0 until something is counted for it.
     pub(crate) fn clear(&mut self) {
         for count in self.counts.values_mut() {
             *count = 0;

@@ -234,7 +234,7 @@ impl Linking<'_> {
                     self.state,
                     &keys::life(&self.section.name, service, from, old.czxid, self.path),
                 )?;
-                // Whoever takes the identity before comes after the one that has left it.
+                // The registration that takes the old identity comes after the one that left it.
                 if !self.rename(service, from, to, old.czxid)? {
                     self.touch_instance(service, from);
                 }

@@ -34,7 +34,7 @@ pub struct ServiceMachine {
     cluster: String,
     pub(crate) sections: Vec<Section>,
     group: Group,
-    /// What the last transaction, gap or listing still has to announce.
+    /// The subjects of the last transaction, gap or listing that are still to be announced.
     pub(crate) announcing: Option<Announcing>,
     /// The roots with an open gap.
     gaps: BTreeSet<String>,

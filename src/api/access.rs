@@ -1,4 +1,4 @@
-//! Who may ask: named tokens, and sessions of browsers that a one-time code or a token opens.
+//! Authentication: named tokens, and sessions of browsers that a one-time code or a token opens.
 //!
 //! Everything is in memory: a restart closes the sessions. Secrets are compared in constant time.
 
@@ -77,7 +77,7 @@ impl Caller {
         &self.name
     }
 
-    /// What it may see.
+    /// The records that it may see.
     pub(super) fn visibility(&self) -> Arc<dyn Visibility> {
         Arc::clone(&self.sight)
     }

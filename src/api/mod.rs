@@ -52,7 +52,7 @@ use crate::bridge::View;
 /// Where the routes begin.
 pub const BASE: &str = "/api/v1";
 
-/// What the routes answer from. Cheap to clone.
+/// The state from which the routes answer. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     journals: Arc<ApiJournals>,

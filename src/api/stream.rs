@@ -268,7 +268,7 @@ impl Subscriber {
             if after > tail {
                 return Ok((tail, None, Some((tail.next(), after))));
             }
-            // What was removed is named and passed.
+            // Records that were removed are named and passed.
             let oldest = journal.oldest()?;
             let begin = oldest.map_or(after, |oldest| after.max(Seq(oldest.0.saturating_sub(1))));
             let lost = (begin > after).then_some((after.next(), begin));

@@ -198,7 +198,7 @@ impl Pages {
     }
 }
 
-/// What the journal has after a record.
+/// The records of the journal after a record.
 enum NextPage {
     /// A page, and the end of the journal.
     Read(TailPage, Seq),

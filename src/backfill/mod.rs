@@ -38,7 +38,7 @@ use crate::source_type::{PastFiles, source_type};
 use ensemble::check_ensemble;
 use work_folder::WorkFolder;
 
-/// What to backfill.
+/// The source to backfill, with its files.
 pub struct BackfillPlan<'a> {
     /// The journal of the source, which need not exist.
     pub journal: PathBuf,
@@ -59,7 +59,7 @@ pub struct Progress {
     pub records: u64,
 }
 
-/// What was made.
+/// The file that was made.
 #[derive(Debug)]
 pub struct Backfilled {
     pub file: PathBuf,
@@ -209,7 +209,7 @@ fn write(
     progress: &mut impl FnMut(Progress),
 ) -> Result<(Written, PathBuf), Failure> {
     let kind = source_type(&plan.source.kind);
-    // What is in a journal was committed.
+    // Every transaction of a journal was committed.
     let seen = [target.until()];
     let applied = match target {
         Target::New => plan.applied.as_slice(),

@@ -236,7 +236,7 @@ fn judge_settings(subject: &str, server: &str, found: &Settings) -> Vec<Line> {
     lines
 }
 
-/// Whoever reaches a quorum port reads everything.
+/// A client that reaches a quorum port reads everything.
 fn protection(subject: &str, observer: &ObserverOptions) -> Line {
     const CHECK: &str = "protection";
     match (&observer.tls, &observer.sasl) {

@@ -23,7 +23,7 @@ pub(super) enum Cell<'a> {
     Value(&'a Data),
 }
 
-/// What the cells of a column hold, if they are not null.
+/// The type of the cells of a column that are not null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ColumnType {
     Number,
@@ -48,7 +48,7 @@ pub struct ZnodeRow {
     pub source: Arc<str>,
     /// Its path.
     pub path: ZnodePath,
-    /// What is known of it.
+    /// Its value at the moment.
     pub then: AsOfValue,
 }
 

@@ -20,7 +20,7 @@ const MARK: char = '\'';
 /// A field with one of these is quoted. Some spreadsheets separate fields by the last two.
 const QUOTED: [char; 6] = ['"', ',', '\r', '\n', ';', '\t'];
 
-/// What becomes of texts that a spreadsheet would take for formulas.
+/// How texts are written that a spreadsheet would take for formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CsvTexts {
     /// They get a `'` in front, as do texts that begin with one, so that a program can take it away again.

@@ -204,7 +204,7 @@ fn committed_options(
     let own = options.own_area();
     let scope = format!("{}\n{own}", exclude.join("\n"));
     let mut committed = CommittedOptions::new(capture, options.connect.chroot().cloned(), scope);
-    // What would be stored for a digest is computed of values.
+    // The rows of a digest are computed of values.
     committed.proof = match has_masks {
         true => ProofMode::Sequence,
         false => options.proof().mode(),

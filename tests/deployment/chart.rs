@@ -124,7 +124,7 @@ impl Rendered {
         self.mapped(key.unwrap_or_else(|| panic!("{file} is not in {folder}")))
     }
 
-    /// What makes a new pod of a changed configuration.
+    /// The annotation that makes a new pod of a changed configuration.
     fn checksum(&self) -> String {
         let set: StatefulSet = self.read("StatefulSet");
         let annotations = set.spec.unwrap().template.metadata.unwrap().annotations;

@@ -31,7 +31,7 @@ pub fn judge(modes: &[&str], records: &[Value], zookeeper: &ZooKeeper) -> Accoun
     judge_by(modes, records, &truth(zookeeper), &forced(zookeeper))
 }
 
-/// What the judge saw, and its complaints.
+/// The counts of the judge, and its complaints.
 fn judged(modes: &[&str], records: &[Value], truth: &Truth, forced: &[u64]) -> (Account, Vec<String>) {
     let records: Vec<&Value> = records.iter().collect();
     let lossless = Lossless {

@@ -1,4 +1,4 @@
-//! What operators see of sources that read transactions: status, metrics, and the text of `zkbridge status`.
+//! The view of operators on sources that read transactions: status, metrics, and the text of `zkbridge status`.
 
 use bridge_servers::{ZooKeeper, eventually, real_servers};
 use serde_json::Value;

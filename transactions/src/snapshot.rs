@@ -100,7 +100,7 @@ pub enum SnapshotItem {
     End(SnapshotEnd),
 }
 
-/// What comes after the znodes.
+/// The parts after the znodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotEnd {
     /// The digest of a tree that the server had, and the zxid of that tree: the last transaction that it had applied when it

@@ -104,10 +104,10 @@ impl Tree {
         self.sum.charset_of(digest).is_some()
     }
 
-    /// Applies a transaction. What a snapshot that was written meanwhile already has is passed over, as by a server that
-    /// replays its log: a create of an existing znode, and changes of a missing one. Access control lists are not kept
-    /// here; a reader that keeps them has to give an existing znode the list of a create that is replayed, as a server
-    /// does, because the snapshot may lack it ([`crate::snapshot::AclId`]).
+    /// Applies a transaction. Changes that a snapshot that was written meanwhile already has are passed over, as by a
+    /// server that replays its log: a create of an existing znode, and changes of a missing one. Access control lists
+    /// are not kept here; a reader that keeps them has to give an existing znode the list of a create that is replayed,
+    /// as a server does, because the snapshot may lack it ([`crate::snapshot::AclId`]).
     pub fn apply(&mut self, transaction: &Transaction) {
         self.apply_operation(transaction, &transaction.operation);
     }

@@ -1,5 +1,5 @@
-//! Whatever a server may write is read as it was meant, and changed bytes are an error or another transaction, never a
-//! panic. A failure prints the case.
+//! Everything that a server may write is read as it was meant, and changed bytes are an error or another transaction,
+//! never a panic. A failure prints the case.
 
 use bridge_transactions::testing;
 use bridge_transactions::transaction::{AclEntry, Lifetime, Operation, Transaction, TreeDigest};

@@ -9,10 +9,10 @@ use bridge_transactions::tree::{Tree, TreeZnode};
 /// Bytes of memory for each znode.
 const EACH_MAX: usize = 100;
 
-/// What a plain map of paths takes at least; so the measurement sees what is allocated.
+/// The least memory of a plain map of paths; so the measurement sees allocations.
 const PLAIN_MIN: usize = 150;
 
-/// What blocks that are not full and the allocator may take besides.
+/// The memory that blocks that are not full and the allocator may take besides.
 const SLACK: usize = 2 << 20;
 
 /// The znodes: a million with `ZKBRIDGE_SIZES=full`.

@@ -179,7 +179,7 @@ impl StepContext<'_> {
         Ok(())
     }
 
-    /// What no Stat has of a znode that is created or listed, as far as it was read.
+    /// The facts beside the Stat of a znode that is created or listed, as far as they were read.
     pub(crate) fn facts(&mut self, path: &ZnodePath, what: &ChangeKind) -> Option<Box<NodeFacts>> {
         let (ChangeKind::Created { read } | ChangeKind::Listed { read, .. }) = what else {
             return None;

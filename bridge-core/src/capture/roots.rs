@@ -75,7 +75,7 @@ pub(crate) struct StepContext<'a> {
     pub(crate) stage: Option<AtStage>,
 }
 
-/// What a stage knows, and reads of a live tree do not.
+/// Facts of a stage that reads of a live tree do not give.
 pub(crate) struct AtStage {
     /// The listing is the tree at exactly this zxid.
     pub(crate) zxid: Zxid,

@@ -194,7 +194,7 @@ impl SessionIndex {
     }
 }
 
-/// What is kept of the image.
+/// The znodes of the image that the index keeps.
 #[derive(Clone, Copy, Debug)]
 enum Sought {
     /// All owners.

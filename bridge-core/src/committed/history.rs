@@ -189,7 +189,7 @@ impl TxnSequence {
     }
 }
 
-/// What a held transaction takes in memory, about.
+/// The memory of a held transaction, about.
 fn bytes_of(txn: &CommittedTxn) -> usize {
     const EACH: usize = 128;
     let operations = match &txn.content {

@@ -52,7 +52,7 @@ pub struct Committed {
     owners: SessionOwners,
 }
 
-/// What was proved since the machine was made.
+/// Counts the proofs since the machine was made.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProofCounts {
     /// The last transaction that a digest has proved.

@@ -454,7 +454,7 @@ fn change_of(
     }
 }
 
-/// What the records of a transaction share.
+/// The fields that the records of a transaction share.
 struct TxnAbout {
     kind: TxnKind,
     count: u32,

@@ -14,7 +14,7 @@ use crate::source::SessionOwner;
 /// Sessions that are remembered: more than the connections of any server. The least used are forgotten.
 const REMEMBERED_MAX: usize = 65_536;
 
-/// What is known of each session.
+/// The known owner of each session.
 #[derive(Debug)]
 pub(super) struct SessionOwners(LruCache<SessionId, KnownOwner>);
 

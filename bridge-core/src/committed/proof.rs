@@ -45,7 +45,7 @@ impl ShadowKey {
     }
 }
 
-/// What the digest needs of a znode.
+/// The parts of a znode that its digest needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShadowNode {
     /// The CRC-32 of path and data.
@@ -452,7 +452,7 @@ mod tests {
         }
     }
 
-    /// What a server of 3.8.0 wrote with the first transaction on an empty tree: a session began.
+    /// The digest that a server of 3.8.0 wrote with the first transaction on an empty tree: a session began.
     #[test]
     fn the_digest_of_an_empty_tree_is_that_of_a_real_server() {
         let root = RawStat::default();

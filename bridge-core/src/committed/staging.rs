@@ -62,7 +62,7 @@ pub(super) struct Staging {
     resnapshots: VecDeque<Resnapshot>,
 }
 
-/// What comes next.
+/// The next step of the comparison.
 #[derive(Debug)]
 pub(super) enum StagingProgress {
     /// Read these znodes.

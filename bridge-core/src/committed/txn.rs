@@ -20,7 +20,7 @@ pub struct CommittedTxn {
     pub cxid: i32,
     /// The leader's clock, in milliseconds since 1970.
     pub time: i64,
-    /// What it does.
+    /// The changes that it makes.
     pub content: TxnContent,
     /// The digest of the whole tree after it, if the server computes digests.
     pub digest: Option<TreeDigestValue>,

@@ -15,7 +15,7 @@ use crate::journal::{BacklogChange, JournalError};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 
-/// Records that a worker reads to find newer ones of the paths of an order. Whoever sends orders looks for them before
+/// Records that a worker reads to find newer ones of the paths of an order. The sender of orders looks for them before
 /// each, so that these are the records of a moment. After more, the whole order is left out.
 pub(super) const NEWER_MAX: usize = 100_000;
 

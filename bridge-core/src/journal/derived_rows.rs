@@ -70,7 +70,7 @@ impl DerivedTable {
         Ok(())
     }
 
-    /// Holds nothing in memory. What waits is not written.
+    /// Drops all rows from memory, also those that wait to be written.
     pub(super) fn forget(&mut self) {
         *self = DerivedTable::default();
     }

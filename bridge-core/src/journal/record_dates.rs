@@ -1,4 +1,4 @@
-//! What says when the records of a journal happened, for questions by time.
+//! Dates the records of a journal, for questions by time.
 //!
 //! A record that was captured long after its change, such as one of a history that was read from old logs, has the time of
 //! its transaction. One that a comparison found, and one that is no change, has only the time of its capture, and its

@@ -116,7 +116,7 @@ impl Shadows {
             .map(drop)
     }
 
-    /// Holds nothing in memory. What waits is not written.
+    /// Drops all rows from memory, also those that wait to be written.
     pub(super) fn forget(&mut self) {
         *self = Shadows::default();
     }

@@ -423,7 +423,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// What is counted of the records after the first number, up to and including the second, at most `limit`. The limit
+    /// Counts the records after the first number, up to and including the second, at most `limit`. The limit
     /// must be small: they are read in one transaction.
     ///
     /// # Errors

@@ -139,7 +139,7 @@ impl SubtreeWalk {
         limit: SubtreeLimit,
     ) -> rusqlite::Result<Result<(), SubtreeError>> {
         let stat = match place.life {
-            // What is recorded below it is older than its delete.
+            // The records below it are older than its delete.
             Life::Gone { .. } => return Ok(Ok(())),
             Life::Unread { .. } => None,
             Life::Read { stat } => Some(stat),

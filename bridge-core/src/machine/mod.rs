@@ -12,8 +12,8 @@
 //! * All appends of one input belong to one transaction of the journal. The pipeline never commits within an input.
 //! * After a failed step the caller rolls the transaction back, then calls [`SourceMachine::reset`]. The machine
 //!   forgets the connection, and keeps nothing that only the failed transaction knew.
-//! * What the appends of a batch fulfil, such as the reason of a gap, is kept until [`SourceMachine::committed`]: after a
-//!   rollback it is due again.
+//! * The demands that the appends of a batch fulfil, such as the reason of a gap, are kept until
+//!   [`SourceMachine::committed`]: after a rollback they are due again.
 //! * A request is meant for the connection that the last [`Input::Connected`] reported. The pipeline adds its number.
 //!
 //! The watch machine ([`crate::capture`]) is one implementation. A machine that takes committed transactions fits the

@@ -46,7 +46,7 @@ impl CaptureState {
     }
 }
 
-/// What a machine that takes transactions shows of its history.
+/// The history of a machine that takes transactions, for its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryReport {
     /// The last transaction that the journal has applied; `None` before the first connection.

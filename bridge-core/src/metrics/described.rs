@@ -1,4 +1,4 @@
-//! What each metric counts, and in which unit.
+//! The description and the unit of each metric.
 
 use metrics::Unit;
 

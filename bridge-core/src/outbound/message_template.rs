@@ -28,7 +28,7 @@ const HEADER_BYTES_MAX: usize = 4 << 10;
 /// The longest address: more than servers take in a request line.
 const ADDRESS_BYTES_MAX: usize = 8 << 10;
 
-/// What a template writes, and so how it writes values.
+/// The form of the text that a template writes, which decides how it writes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateForm {
     /// A JSON document: each value is written as JSON, a text with its quotation marks.

@@ -5,7 +5,7 @@ use minijinja::value::Value;
 use crate::format::Format;
 use crate::record::Record;
 
-/// What the messages of a sink speak of.
+/// The subject of the messages of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageSubject {
     /// Changes of znodes.
@@ -99,7 +99,7 @@ const OF_SERVICES: [&str; 52] = [
 ];
 
 impl MessageSubject {
-    /// What a sink with this format sends.
+    /// The subject of a sink with this format.
     pub fn of_format(format: Format) -> MessageSubject {
         match format.is_of_services() {
             true => MessageSubject::Services,
@@ -107,7 +107,7 @@ impl MessageSubject {
         }
     }
 
-    /// What a record is about.
+    /// The subject of a record.
     pub fn of_record(record: &Record) -> MessageSubject {
         match record.event {
             Some(_) => MessageSubject::Services,

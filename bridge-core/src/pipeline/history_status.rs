@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(at(1, 5, 9), 0.0);
         assert_eq!(at(2, 6, 20), 1.0);
         assert_eq!(at(3, 8, 30), 2.0);
-        // What was known at second 1 is taken, and what was known at second 2 is not.
+        // The position of second 1 is applied, and that of second 2 is not.
         assert_eq!(at(4, 9, 30), 2.0);
         assert_eq!(at(5, 30, 30), 0.0);
         assert_eq!(at(6, 30, 31), 0.0);

@@ -78,7 +78,7 @@ pub enum Input {
     Continue,
 }
 
-/// Who has a session of the ensemble, as far as it is known.
+/// The owner of a session of the ensemble, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionOwner {
     /// The session.

@@ -101,7 +101,7 @@ impl MemoryJournal {
         }
     }
 
-    /// What a sink's worker stored last; zero for a sink never seen.
+    /// The cursor that a sink's worker stored last; zero for an unknown sink.
     pub fn cursor(&self, sink: &str) -> Seq {
         self.lock().cursors.get(sink).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What the contract suite expects at a destination: every record in its order, or the state after them.
+//! The records that the contract suite expects at a destination: every record in its order, or the state after them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

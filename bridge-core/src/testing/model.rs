@@ -25,7 +25,7 @@ pub struct Znode {
     pub data: Option<Data>,
     /// Whether it is known to be ephemeral, or not to be.
     pub ephemeral: Option<bool>,
-    /// What no Stat has, where it is known.
+    /// Facts beside the Stat, where they are known.
     pub facts: Option<NodeFacts>,
 }
 

@@ -378,8 +378,8 @@ fn deliveries_that_fail(count: usize) -> FaultScript {
     FaultScript::new().deliveries(std::iter::repeat_n(fault, count))
 }
 
-/// Whatever a destination answers, nothing counts that it did not take. When its answers can be parsed again, everything
-/// is delivered, by the same worker or, if it has halted, by the next one.
+/// No record counts as delivered that the destination did not take, whatever it answers. When its answers can be parsed
+/// again, everything is delivered, by the same worker or, if it has halted, by the next one.
 ///
 /// # Panics
 ///

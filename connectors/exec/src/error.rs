@@ -5,7 +5,7 @@ use std::path::Path;
 use bridge_core::sink::{SinkError, SinkErrorKind};
 use bridge_subprocess::{FinishedRun, RunEnd};
 
-/// What a run says about the records on its input.
+/// The result of a run for the records on its input.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// They are delivered.

@@ -334,7 +334,7 @@ pub(crate) fn objections(properties: &Properties) -> Vec<ConfigIssue> {
     each.chain(objection_to_mechanism(properties)).collect()
 }
 
-/// What is wrong with the way to authenticate: librdkafka accepts each of these properties alone.
+/// Objects to properties that contradict the mechanism of authentication: librdkafka accepts each of them alone.
 fn objection_to_mechanism(properties: &Properties) -> Option<ConfigIssue> {
     let given = MECHANISMS.iter();
     let given: Vec<_> = given

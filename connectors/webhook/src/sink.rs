@@ -258,7 +258,7 @@ impl WebhookSink {
                 let error = about(kind);
                 self.hold(round, queues, members, Failure { error, of_address });
             }
-            // Which of them is refused shows when each is sent alone.
+            // Sending each alone shows which one is refused.
             Meaning::Refused {
                 of_address: false, ..
             } if members.len() > 1 => self.take_apart(round, queues, members),

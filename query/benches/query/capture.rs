@@ -27,7 +27,7 @@ const RATIO_MIN: f64 = 0.85;
 /// The longest batch beside questions, in milliseconds.
 const BATCH_MS_MAX: f64 = 100.0;
 
-/// What a turn has measured.
+/// The measures of a turn.
 struct Turn {
     /// Records a second.
     rate: f64,

@@ -30,7 +30,7 @@ const SECONDS_BETWEEN: u64 = 100;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// What the bridge says about the moments at which it was live.
+/// The moments at which the bridge says that it was live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bridge {
     /// The last of them is stored, ten seconds late at most.

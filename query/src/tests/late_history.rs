@@ -24,7 +24,7 @@ const SECONDS_BETWEEN: u64 = 100;
 /// The second at which the history is read.
 const READ_AT: u64 = 20_000;
 
-/// What the source says of transactions that it could not read.
+/// How the source reports transactions that it could not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     /// They are in a gap.

@@ -9,7 +9,7 @@ use super::{Candidate, Decoded, Payload, Znode, name_of, parent_of};
 use crate::config::ServiceConfig;
 use crate::payload::text;
 
-/// What a candidate of a lock may do.
+/// The kind of lock that a candidate asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {

@@ -50,7 +50,7 @@ pub(super) struct ExportArgs {
     output: Option<PathBuf>,
 }
 
-/// What was written.
+/// Counts the records that were written.
 #[derive(Clone, Copy, Debug, Default)]
 struct Exported {
     records: u64,

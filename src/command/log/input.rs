@@ -10,7 +10,7 @@ use bridge_zookeeper::txnlog::{FolderError, LogFolder};
 
 use crate::exit::{Exit, Failure};
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A transaction log.
@@ -24,7 +24,7 @@ pub enum Kind {
 pub struct Input {
     /// The file.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// The zxid in its name, if the name has one.
     pub zxid: Option<i64>,

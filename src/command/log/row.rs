@@ -135,7 +135,7 @@ pub fn text_row(row: &Row<'_>, style: &Style) -> String {
     line
 }
 
-/// Who asked for a transaction.
+/// The author of a transaction.
 fn author(transaction: &Transaction) -> String {
     match (transaction.session, transaction.cxid) {
         (0, _) => "by the server".to_owned(),

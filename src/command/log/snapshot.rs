@@ -19,7 +19,7 @@ use crate::command::{json_text, print_on};
 use crate::exit::Failure;
 use crate::terminal::{Tone, count, notice, span};
 
-/// What is needed to print the znodes of a snapshot.
+/// The tables that printing the znodes of a snapshot needs.
 #[derive(Default)]
 struct Tables {
     sessions: HashMap<i64, i32>,

@@ -1,5 +1,5 @@
-//! What only sources that read transactions promise: every version, exactly, no gap that no server forced, and a leader
-//! that is not harmed.
+//! Judges the promises that only sources that read transactions make: every version, exactly, no gap that no server
+//! forced, and a leader that is not harmed.
 
 use std::time::Duration;
 

@@ -194,7 +194,7 @@ async fn refused_path(testbed: &mut Testbed, receiver: &Receiver) -> Result<Vec<
     Ok(complaints)
 }
 
-/// What is wrong with the records that the receiver has taken: `taken` has the path of each id.
+/// Complaints about the records that the receiver has taken: `taken` has the path of each id.
 fn refused_complaints(records: &[Value], taken: &BTreeMap<String, String>) -> Vec<String> {
     let mut complaints: Vec<String> = taken
         .iter()

@@ -1,6 +1,6 @@
 //! A receiver on this machine in the place of Slack: it takes the messages of a webhook and hands their texts on.
 //!
-//! One request on a connection. What is no message is answered with 400, as Slack does, and not handed on.
+//! One request on a connection. A request that is no message is answered with 400, as Slack does, and not handed on.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -165,8 +165,8 @@ impl Topic {
                         self.name
                     ),
                 }
-                // What was known of the topic may be of a broker that had not loaded it yet. No answer is no error here:
-                // the next question shows it.
+                // The known metadata of the topic may be of a broker that had not loaded it yet. No answer is no error
+                // here: the next question shows it.
                 let _ = self.consumer.fetch_metadata(Some(&self.name), ANSWER_BOUND);
                 if Instant::now() >= fresh_at {
                     self.begin_anew();

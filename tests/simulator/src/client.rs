@@ -163,7 +163,7 @@ impl Client {
         });
     }
 
-    /// The wrong habit: the library adds the watches again, and nobody is told that there was a gap.
+    /// The wrong habit: the library adds the watches again, and no event reports that there was a gap.
     fn trust_the_watch(&mut self) {
         let Some(wire) = &mut self.wire else { return };
         wire.watches.clone_from(&self.roots);

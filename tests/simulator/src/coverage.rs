@@ -1,6 +1,6 @@
 //! Counts every fault and every interesting state; one that is never reached is a failure of the simulator.
 
-/// What seeds reached together.
+/// The faults and states that seeds reached together.
 pub trait Reached: Default + Send {
     /// Takes in what other seeds reached.
     fn take_in(&mut self, other: &Self);

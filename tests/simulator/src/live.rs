@@ -1,4 +1,4 @@
-//! What the judge of liveness is told: when the pipeline worked with a watch, and since when gaps count.
+//! Reports to the judge of liveness when the pipeline worked with a watch, and since when gaps count.
 
 use bridge_core::capture::CaptureState;
 use bridge_core::journal::JournalWriter;

@@ -83,7 +83,7 @@ pub enum LearnerPacket {
     /// The first packet. It states no accepted epoch and no version of a configuration: a leader takes an accepted
     /// epoch into account even from an observer, and an ensemble would keep an invented one.
     ObserverInfo {
-        /// Who asks.
+        /// The server that asks.
         id: ObserverId,
     },
     /// The answer to the leader's epoch. It states that no epoch is acknowledged, so that it never counts in a quorum.

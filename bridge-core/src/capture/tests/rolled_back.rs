@@ -1,4 +1,4 @@
-//! What a batch that is rolled back leaves of the reason for which the tree is compared.
+//! The reason for which the tree is compared, after a batch was rolled back.
 
 use std::path::Path;
 

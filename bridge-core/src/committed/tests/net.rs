@@ -332,7 +332,7 @@ fn a_session_end_without_its_list_deletes_what_is_not_captured_too() {
         }
         bench.send(txns).unwrap();
         bench.new_records();
-        // What the last snapshot brought outlasts the connection and the process.
+        // The state that the last snapshot brought outlasts the connection and the process.
         bench.crash();
         bench.resume().unwrap();
         let mut end = unlisted(&mut bench, &["/a/hidden", "/a/seen", "/out"]);

@@ -1,4 +1,4 @@
-//! What no Stat has of a znode, in the `snapshot` records that are made from the image.
+//! Facts of a znode that its Stat lacks, in the `snapshot` records that are made from the image.
 
 use uuid::Uuid;
 

@@ -91,7 +91,7 @@ struct Sink {
     read: Seq,
     start: Seq,
     delivered: Vec<Arc<Record>>,
-    /// As it stood when it was set aside.
+    /// As it was when it was set aside.
     parked: BTreeMap<Seq, Arc<Record>>,
     done: Seq,
     progress: SinkProgress,

@@ -30,7 +30,7 @@ fn read(czxid: u64, mzxid: u64, version: i32) -> Read {
     }
 }
 
-/// `/a` is created (1), written (3) and deleted (4), and created again (6); `/a/b` (2) and `/c` (5) stand between.
+/// `/a` is created (1), written (3) and deleted (4), and created again (6); `/a/b` (2) and `/c` (5) are between.
 fn a_story(journal: &mut Journal) {
     let created = |at: &str, zxid: u64| {
         let read = read(zxid, zxid, 0);

@@ -1,4 +1,4 @@
-//! What the file has of sources that read transactions: the position, and the ephemeral znodes that are not captured.
+//! The rows of sources that read transactions: the position, and the ephemeral znodes that are not captured.
 
 use super::opening::take_back_to;
 use super::scratch::*;

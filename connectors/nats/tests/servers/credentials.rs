@@ -54,7 +54,7 @@ fn creds(file: PathBuf) -> Option<Auth> {
     })
 }
 
-/// The right ones deliver; the wrong ones, and none, are refused as such and stand in no error.
+/// The right ones deliver; the wrong ones, and none, are refused as such and appear in no error.
 async fn check(nats: &Nats, right: Option<Auth>, wrong: Vec<Option<Auth>>) {
     let mut sink = rig::opened(&config(nats, right)).await;
     rig::deliver(&mut sink, &some_records(20, 3)).await.unwrap();

@@ -13,7 +13,7 @@ const FACT_CHARS_MAX: usize = 200;
 /// The longest key in bytes: PagerDuty takes 255 characters.
 const KEY_BYTES_MAX: usize = 255;
 
-/// What a notice does to an incident.
+/// The effect of a notice on an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Opens,

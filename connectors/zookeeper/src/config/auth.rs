@@ -104,7 +104,7 @@ impl Auths {
         self.0.is_empty()
     }
 
-    /// What keeps them from being used.
+    /// Everything that keeps them from being used.
     pub(super) fn objections(&self) -> Vec<ConfigIssue> {
         let key = |at: usize| match self.0.len() {
             1 => "auth".to_owned(),

@@ -51,7 +51,7 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// connection brings an exact tree sooner.
 const PROOF_WAIT: Duration = Duration::from_secs(10);
 
-/// What an operator learns of a leader with digests of another charset.
+/// The warning about a leader with digests of another charset.
 const OTHER_CHARSET: &str = "the leader's JVM encodes paths in another charset than UTF-8: changes of paths with other letters \
                              than those of ASCII are not compared with its digests, and a leader with UTF-8 costs a gap; \
                              start all servers with -Dfile.encoding=UTF-8";

@@ -29,7 +29,7 @@ const ANSWER_BOUND: Span = Span::secs(10);
 /// How long all handshakes together may take.
 const WHOLE_BOUND: Duration = Duration::from_secs(60);
 
-/// What was found out about the quorum ports.
+/// The findings about the quorum ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumExamination {
     /// The leader that accepts the observer, and its epoch; otherwise why none does, with the remedy.

@@ -138,7 +138,7 @@ impl Sources<'_> {
             Err(error) => return Err(error),
         };
         applied.iter().for_each(|zxid| history.applied(*zxid));
-        // What is in the journal was committed.
+        // Every transaction of the journal was committed.
         history.applied(zxid);
         history.end_at(zxid);
         while history.position().zxid < zxid {

@@ -181,7 +181,7 @@ mod tests {
             vec![Operation::Multi(vec![create("/a", 1), create("/a/b", 1)])],
             true,
         );
-        // What an earlier time of a standalone server has left.
+        // Transactions of an earlier time of a standalone server.
         check(1, vec![session(), create("/b", 2)], false);
         check(1, vec![create("/a/b", 1)], false);
         check(1, vec![set("/a", 5), create("/b", 1)], false);

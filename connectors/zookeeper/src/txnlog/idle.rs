@@ -14,7 +14,7 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Idle {
     position: i64,
     since: Instant,
-    /// What was wrong at the last question, if something was.
+    /// The fault at the last question, if there was one.
     suspected: Option<Suspicion>,
 }
 

@@ -53,7 +53,7 @@ pub enum TailError {
         /// The cause.
         cause: LogError,
     },
-    /// What was read is no longer in the file.
+    /// Transactions that were read are no longer in the file.
     #[error(
         "transaction log: {}: was cut, replaced or removed, and byte {at} had been reached: the server took transactions back",
         path.display()
@@ -136,8 +136,8 @@ impl LogTail {
         self.after
     }
 
-    /// What the end of the current file is, if it is neither the end nor zeros. A record that is being written is one for
-    /// a moment; one that stays is damage.
+    /// The bytes at which reading stopped, if they are neither the end of the file nor zeros. A record that is being
+    /// written is one for a moment; one that stays is damage.
     pub fn obstacle(&self) -> Option<&Obstacle> {
         self.obstacle.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Who has a session: the address of its client from the servers, its user from their audit logs.
+//! Finds the owners of sessions: the address of a client from the servers, its user from their audit logs.
 //!
 //! Transactions name sessions only. A task asks the servers from time to time, and sooner if a session has come that is
 //! not known, and reads what is new in the audit logs. The driver takes what has become known before it reports
@@ -78,7 +78,7 @@ impl Knowledge {
         self.unknown.remove(&session);
     }
 
-    /// What has become known; and whether one of these sessions is not known and was not asked for yet.
+    /// The owners that have become known, and whether one of these sessions is unknown and was not asked for yet.
     fn take(&mut self, sessions: impl Iterator<Item = SessionId>) -> (Vec<SessionOwner>, bool) {
         let mut is_wanted = false;
         for session in sessions.filter(|session| *session != SessionId::NONE) {
@@ -115,7 +115,7 @@ impl Who {
         }
     }
 
-    /// What has become known since the last call. `sessions` are those of the transactions that follow.
+    /// The owners that have become known since the last call. `sessions` are those of the transactions that follow.
     pub(crate) fn news(&self, sessions: impl Iterator<Item = SessionId>) -> Vec<SessionOwner> {
         let (news, is_wanted) = self.shared.lock().take(sessions);
         if is_wanted {
@@ -124,7 +124,7 @@ impl Who {
         news
     }
 
-    /// Ends the task. What it waits for is given up.
+    /// Ends the task, which gives up its waits.
     pub(crate) async fn end(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await

@@ -27,7 +27,7 @@ pub const BOUND: Duration = Duration::from_secs(60);
 /// Znodes of one page of a stage: few, so that a small tree has many pages.
 const PAGE_NODES: usize = 3;
 
-/// What a source has reported.
+/// The reports of a source.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub connections: usize,

@@ -156,7 +156,7 @@ impl Judge {
         }
     }
 
-    /// A connection watches again: runs that are open go on, and what was written meanwhile no event told.
+    /// A connection watches again: runs that are open go on, and no event reported the writes meanwhile.
     pub(crate) fn watched_again(&mut self) {
         for open in self.open.values_mut() {
             if let Open::Run { is_resumed, .. } = open {
@@ -165,7 +165,7 @@ impl Judge {
         }
     }
 
-    /// Whether versions may be missed of which no event told.
+    /// Whether versions may be missed that no event reported.
     pub(super) fn was_unwatched(&self, root: &ZnodePath) -> bool {
         matches!(
             self.open.get(root),
@@ -219,7 +219,7 @@ impl Judge {
                 );
                 bench.seen.see(Seen::GapCutAgain);
             }
-            // A root that was told again: its run was cut, and has no end.
+            // A root that was listed again: its run was cut, and has no end.
             Some(Open::Run { is_first, .. }) => assert!(!is_first, "a gap of {root} in its first run"),
         }
     }

@@ -26,7 +26,7 @@ impl Judge {
                 );
             }
             ChangeKind::Deleted { .. } => {
-                // Inside a gap or run a walk may have told of a child of the next life before.
+                // Inside a gap or run a walk may have reported a child of the next incarnation before.
                 let is_of_next = |czxid| is_open && exact_zxid(change).is_some_and(|gone| czxid >= gone);
                 let below = self
                     .living

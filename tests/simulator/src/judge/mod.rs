@@ -52,7 +52,7 @@ struct Known {
     czxid: Zxid,
     mzxid: Zxid,
     version: i32,
-    /// The last that an `acl` record told, or that was there from the begin.
+    /// The last one that an `acl` record reported, or that was there from the beginning.
     told_aversion: i32,
     is_read: bool,
 }
@@ -76,7 +76,7 @@ pub struct Judge {
     /// Records so far, and at the last acceptance of another state.
     count: u64,
     rebaselined: u64,
-    /// The ends of lives that nobody saw: one delete stands for each.
+    /// The ends of incarnations that no event reported: one delete each.
     unseen: BTreeSet<(ZnodePath, Zxid)>,
     lives: Lives,
     last_exact: Zxid,
@@ -241,7 +241,7 @@ impl Judge {
     }
 }
 
-/// The zxid by which a change is told, where it has its place by it.
+/// The zxid of the record of a change, where the record has its place by it.
 fn exact_zxid(change: &Change) -> Option<Zxid> {
     match &change.what {
         ChangeKind::Created { read } | ChangeKind::Updated { read } => Some(read.stat.mzxid),

@@ -161,7 +161,7 @@ fn check_value(change: &Change, stat: &Stat, bench: &Bench<'_>) {
 }
 
 /// Every version between two exact records of a life is counted as missed and listed as superseded. Inside a gap, and in a
-/// run that goes on after a cut, no event told of those that were written before the watch was armed; all of them are
+/// run that goes on after a cut, no event reported those that were written before the watch was armed; all of them are
 /// older than what is listed.
 fn check_overwritten(
     change: &Change,

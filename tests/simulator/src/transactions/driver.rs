@@ -65,7 +65,7 @@ pub(super) struct Driver {
     habit: Option<TransactionHabit>,
 }
 
-/// What the world has to know of an answer of the leader.
+/// The facts of an answer of the leader that the world keeps.
 pub(super) enum Heard {
     Nothing,
     /// The leader has no history after this position.
@@ -267,7 +267,7 @@ impl Driver {
         }
     }
 
-    /// What the leader sends on a connection that it has answered already; before, its answer has it.
+    /// Packets that the leader sends on a connection that it has answered already; before, its answer has it.
     pub(super) fn send(&mut self, packet: Packet) {
         if let Some(wire) = self.wire.as_mut().filter(|wire| wire.is_answered) {
             wire.packets.push_back(packet);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::plan::{TransactionPlan, is_captured};
 use super::reached::{Encountered, Encounters};
 
-/// What the judge knows.
+/// The knowledge of the judge.
 pub(super) struct Bench<'a> {
     pub(super) history: &'a [CommittedTxn],
     /// Positions from which a gap may be.

@@ -530,7 +530,7 @@ impl TransactionWorld {
         self.now_ms += self.random.random_range(ABSENT_MS);
     }
 
-    /// What was not synchronised is lost: the judge reads what is left.
+    /// Writes that were not synchronised are lost: the judge reads the others.
     fn lose_power(&mut self) {
         // Commits without records are lost, too: they have moved the position.
         if self.store.disk.borrow_mut().lose_power() > 0 {

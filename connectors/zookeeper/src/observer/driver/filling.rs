@@ -34,7 +34,7 @@ pub(in crate::observer) struct RefusedTree {
     pub zxid: i64,
 }
 
-/// What the logs had so far.
+/// Counts the transactions that the logs had so far.
 struct Filled {
     transactions: u64,
     last: i64,

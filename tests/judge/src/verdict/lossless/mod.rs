@@ -44,7 +44,7 @@ pub struct Lossless<'a> {
     pub forced: &'a [u64],
 }
 
-/// What the judge saw.
+/// The counts of the judge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Records that are exact.
@@ -77,7 +77,7 @@ impl fmt::Display for Account {
 }
 
 impl Lossless<'_> {
-    /// What the judge saw, and all complaints.
+    /// The counts of the judge, and all complaints.
     pub fn judge(&self) -> (Account, Vec<String>) {
         Walk::over(self).finish()
     }

@@ -20,7 +20,7 @@ pub struct Expected {
     pub after: Option<Znode>,
 }
 
-/// What a transaction does to one path.
+/// The change of one path by a transaction.
 #[derive(Default)]
 struct Fate {
     before: Option<Znode>,

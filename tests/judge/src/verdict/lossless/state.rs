@@ -11,7 +11,7 @@ use crate::verdict::fields::{bytes, hex};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// What all records of a transaction share.
+/// The fields that all records of a transaction share.
 pub struct Shared<'a> {
     pub transaction: &'a Transaction,
     pub parts: &'a Parts,
