@@ -58,9 +58,7 @@ pub(super) fn add_to(environment: &mut Environment<'static>) {
         split,
         lines,
         join,
-        string,
-        indent,
-        format
+        string
     );
     environment.add_filter("json", json);
     environment.add_filter("b64decode", b64decode);

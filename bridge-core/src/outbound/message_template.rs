@@ -420,6 +420,67 @@ mod tests {
     }
 
     #[test]
+    fn values_that_nest_without_end_are_neither_written_nor_compared() {
+        let record = a_record().after(vec![b'x'; 100_000]).build();
+        let deep = "{% set n = namespace(a=[]) %}{% for i in range(9000) %}{% set n.a = [n.a] %}{% endfor %}";
+        let doubled = format!("{{% set a = [1] %}}{}", "{% set a = [a, a] %}".repeat(60));
+        let zipped = format!(
+            "{{% set a = [1] %}}{}",
+            "{% set a = a | zip(a) | list %}".repeat(60)
+        );
+        let twins = format!(
+            "{doubled}{{% set b = [1] %}}{}",
+            "{% set b = [b, b] %}".repeat(60)
+        );
+        let nested = format!("{{% set a = [1] %}}{}", "{% set a = [a] %}".repeat(900));
+        let lazy = "{% set n = namespace(a=[]) %}{% for i in range(9000) %}{% set n.a = [n.a] | chain([1]) %}{% endfor %}";
+        let itself = "{% set n = namespace() %}{% set n.a = n %}";
+        let others = "{% set n = namespace() %}{% set m = namespace(n=n) %}{% set n.m = [m] %}";
+        for (make, used) in [
+            (deep, "{{ n.a ~ '' }}"),
+            (deep, "{{ n.a == [n.a] }}"),
+            (lazy, "{{ n.a ~ '' }}"),
+            (&*doubled, "{{ a ~ '' }}"),
+            (&*doubled, "{{ a | pprint }}"),
+            (&*doubled, "{{ a is in [[a]] }}"),
+            (&*doubled, "{{ [a, [a]] | sort }}"),
+            (&*doubled, "{{ '%s' | format(a) }}"),
+            (&*twins, "{{ a == b }}"),
+            (&*twins, "{{ a < b }}"),
+            (&*twins, "{{ [a, b] | unique | list | length }}"),
+            (&*zipped, "{{ a ~ '' }}"),
+            (&*nested, "{{ a ~ '' }}"),
+            (itself, "{{ n ~ '' }}"),
+            (itself, "{{ n == namespace(a=n) }}"),
+            (others, "{{ m ~ '' }}"),
+            ("", "{{ 'a\nb' | indent(1000000000) }}"),
+            ("", "{{ ['a\nb'] | map('indent', 1000000000) | list }}"),
+            ("", "{% filter indent(1000000000) %}a\nb{% endfilter %}"),
+            ("", "{{ '%1000000000d' | format(1) }}"),
+            ("{% set s = 'x' * 999999 %}", "{{ ([s] * 9000) ~ '' }}"),
+        ] {
+            let failure = render(&format!("{make}{used}"), TemplateForm::Text, &record).unwrap_err();
+            assert!(failure.is_of_record, "{used}: {failure:?}");
+        }
+        // The next template of the thread has its own limits.
+        let usual = "{% set n = namespace(a=[], i=0) %}{% for x in range(900) %}{% set n.a = n.a + [x] %}\
+                     {% set n.i = n.i + x %}{% endfor %}{{ n.a | length }} {{ n.i }} {{ [1, [2, {'a': 3}]] ~ '' }}";
+        let expected = "900 404550 [1, [2, {'a': 3}]]";
+        assert_eq!(
+            render(usual, TemplateForm::Text, &record).as_deref(),
+            Ok(expected)
+        );
+    }
+
+    #[test]
+    fn a_cycle_of_nothing_is_nothing() {
+        let source =
+            "{% for x in [1, 2] %}{{ loop.cycle() is undefined }}{{ loop.cycle('a', 'b') }}{% endfor %}";
+        let rendered = render(source, TemplateForm::Text, &a_record().build());
+        assert_eq!(rendered.as_deref(), Ok("TrueaTrueb"));
+    }
+
+    #[test]
     fn mistakes_are_found_with_examples_before_a_record_is_met() {
         let check = |source: &str, expected: &[&str]| {
             let found =
