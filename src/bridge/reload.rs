@@ -62,9 +62,8 @@ impl Reloaded {
         let causes: Vec<String> = incomplete
             .map(|(name, cause)| format!("source '{name}': {cause}"))
             .collect();
-        (!causes.is_empty()).then(|| {
-            format!("the configuration is taken over, except for {}", joined(&causes))
-        })
+        (!causes.is_empty())
+            .then(|| format!("the configuration is taken over, except for {}", joined(&causes)))
     }
 }
 

@@ -93,7 +93,11 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
 }
 
 fn item_lines(item: &DiffItem, style: &Style) -> String {
-    let mut text = format!("{} {}\n", sign(item.kind), Tone::Strong.paint(&escaped(&item.path), style));
+    let mut text = format!(
+        "{} {}\n",
+        sign(item.kind),
+        Tone::Strong.paint(&escaped(&item.path), style)
+    );
     for (label, value) in [("a", &item.before), ("b", &item.after)] {
         let Some(value) = value else { continue };
         if value.exists == Some(false) && value.certain {

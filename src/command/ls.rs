@@ -181,7 +181,10 @@ mod tests {
         ];
         let found = columns_of_values(&rows);
         assert!(found.iter().all(|at| *at == found[0]), "{found:?}");
-        let longest = [(0, child(&"n".repeat(39), true)), (0, child(&"n".repeat(40), false))];
+        let longest = [
+            (0, child(&"n".repeat(39), true)),
+            (0, child(&"n".repeat(40), false)),
+        ];
         let found = columns_of_values(&longest);
         assert_eq!(found[0], found[1], "at the greatest width");
     }

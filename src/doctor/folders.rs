@@ -204,7 +204,10 @@ mod tests {
     fn a_folder_that_cannot_be_read_has_one_remedy() {
         let missing = examine_folder(std::path::Path::new("/does/not/exist"));
         let line = folder("source main", &missing).remove(0);
-        assert!(line.message.ends_with("No such file or directory (os error 2)"), "{line:?}");
+        assert!(
+            line.message.ends_with("No such file or directory (os error 2)"),
+            "{line:?}"
+        );
         let text = for_people(&[line], &bridge_console::Style::PLAIN);
         assert_eq!(text.matches("help: ").count(), 1, "{text}");
         assert!(text.contains("name the server's dataLogDir"), "{text}");

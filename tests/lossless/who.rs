@@ -66,7 +66,9 @@ async fn the_client_of_a_session_is_learned_from_the_four_letter_word_and_its_us
             filters.push(["--user", "alice"]);
         }
         let printed = async |[option, wanted]: [&str; 2]| {
-            let list = bridge.run(&["changes", option, wanted, "--json", "-n", "1000"]).await;
+            let list = bridge
+                .run(&["changes", option, wanted, "--json", "-n", "1000"])
+                .await;
             let list: Value = serde_json::from_str(&list).unwrap();
             let records = list["items"].as_array().unwrap().clone();
             records.iter().any(|found| found["id"] == record["id"])

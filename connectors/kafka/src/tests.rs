@@ -262,7 +262,12 @@ fn a_secret_is_in_no_message_and_no_debug_text() {
     ] {
         assert!(properties::is_secret(key), "{key}");
     }
-    for key in ["client.id", "compression.type", "sasl.username", "ssl.ca.location"] {
+    for key in [
+        "client.id",
+        "compression.type",
+        "sasl.username",
+        "ssl.ca.location",
+    ] {
         assert!(!properties::is_secret(key), "{key}");
     }
 }

@@ -83,10 +83,18 @@ fn a_write_of_the_data_that_a_znode_had_is_rewritten_and_no_change() {
     ];
     assert_eq!(found(&[]), all);
     assert_eq!(found(DiffKind::ALL), all);
-    assert_eq!(found(&[DiffKind::Rewritten]), ["/cut rewritten", "/equal rewritten"]);
+    assert_eq!(
+        found(&[DiffKind::Rewritten]),
+        ["/cut rewritten", "/equal rewritten"]
+    );
     assert_eq!(
         found(&[DiffKind::Changed, DiffKind::Recreated]),
-        ["/changed changed", "/list changed", "/recreated recreated", "/unknown changed"]
+        [
+            "/changed changed",
+            "/list changed",
+            "/recreated recreated",
+            "/unknown changed"
+        ]
     );
     assert_eq!(found(&[DiffKind::Created]), [""; 0]);
 }

@@ -139,19 +139,31 @@ impl Testbed {
 
     /// A client that may read everything. Counts a leader that it had to restart for it.
     ///
-    /// A leader can hang by itself (met on 3.7.2): followers that come back to it within its epoch have its open proposals
-    /// already, acknowledge none of them, and nothing is committed any more. Only another election ends that. An observer
-    /// could be the cause, so that with one it is a complaint.
-    pub async fn tree_admin(&self) -> Result<(TreeAdmin, OperationCounts)> {
+    /// A leader can hang by itself (met on 3.6.4 and 3.7.2): followers that come back to it within its epoch have its open
+    /// proposals already, acknowledge none of them, and nothing is committed any more. Only another election ends that.
+    ///
+    /// # Errors
+    ///
+    /// The servers let nobody in, or an observer was the cause: once its bridge is killed, clients get sessions.
+    pub async fn tree_admin(&mut self) -> Result<(TreeAdmin, OperationCounts)> {
         let mut restarts = OperationCounts::default();
         let connect = self.zookeeper.connect_string();
-        match TreeAdmin::connect(&connect).await {
-            Err(error) if self.options.capture != Capture::Observer && self.zookeeper.count() > 1 => {
-                let leader = self.zookeeper.leader().await.context(error)?;
-                self.zookeeper.restart(leader).await?;
-                restarts.count("leader that hung restarted");
-            }
+        let error = match TreeAdmin::connect(&connect).await {
+            Err(error) if self.zookeeper.count() > 1 => error,
             tree_admin => return Ok((tree_admin?, restarts)),
+        };
+        let is_observed = self.options.capture == Capture::Observer;
+        if is_observed {
+            self.bridge.kill().await?;
+            if TreeAdmin::connect(&connect).await.is_ok() {
+                return Err(error.context("the servers took clients again when the observer was gone"));
+            }
+        }
+        let leader = self.zookeeper.leader().await.context(error)?;
+        self.zookeeper.restart(leader).await?;
+        restarts.count("leader that hung restarted");
+        if is_observed {
+            self.bridge.launch()?;
         }
         Ok((TreeAdmin::connect(&connect).await?, restarts))
     }
