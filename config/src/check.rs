@@ -7,7 +7,7 @@ use bridge_core::secret::Secret;
 use bridge_kafka::KeyBy;
 use bridge_services::SECTIONS_MAX;
 
-use crate::filter_paths::objections_to_paths;
+use crate::filter_paths::{objections_to_globs, objections_to_paths};
 use crate::model::{
     ALL_SOURCES, Config, FileConfig, HttpConfig, Name, NatsConfig, RenderConfig, SinkConfig, SinkKind,
     SourceConfig,
@@ -218,6 +218,7 @@ fn check_sources(sources: &[(KeyPath, SourceConfig)], reading: &mut Reading<'_>)
             let remedy = "nothing, if that is enough; otherwise take the masks away, and encrypt the disk";
             reading.object(path, vec![ConfigIssue::warning("mask", message, remedy)]);
         }
+        reading.object(path, objections_to_globs(source));
         for (at, issues) in service_objections(source).into_iter().enumerate() {
             reading.object(&path.key("service").index(at), issues);
         }

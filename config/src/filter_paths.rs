@@ -1,8 +1,9 @@
-//! Path patterns of a sink that match nothing: below the watched roots, beside what a source leaves out, or in the
-//! present tree.
+//! Path patterns of sources and sinks that match nothing: below the watched roots, beside what a source leaves out, or in
+//! the present tree.
 
 use bridge_core::issue::ConfigIssue;
 use bridge_core::path::ZnodePath;
+use bridge_zookeeper::config::PathGlob;
 
 use crate::model::{SinkConfig, SourceConfig};
 use crate::nearest::nearest;
@@ -30,34 +31,51 @@ pub(crate) fn objections_to_paths(sink: &SinkConfig, sources: &[&SourceConfig]) 
         .iter()
         .filter(|source| sink.sources.contains(&source.name));
     let roots: Vec<&ZnodePath> = own.flat_map(|source| source.kind.options().roots()).collect();
-    let mut found = Vec::new();
-    for (at, pattern) in sink.filter.paths.iter().enumerate() {
-        let prefix = literal_prefix(pattern);
-        if roots.is_empty()
-            || roots
-                .iter()
-                .any(|root| root.covers(&prefix) || prefix.covers(root))
-        {
-            found.extend(hidden(at, pattern, sink, sources));
-            continue;
-        }
-        let near = roots.iter().find_map(|root| {
-            let names = prefix.names().take(root.names().count());
-            let written = names.fold(ZnodePath::slash(), |above, name| above.child(name));
-            nearest(&written, [root.as_str()])?;
-            Some(pattern.replacen(written.as_str(), root, 1))
-        });
-        let named: Vec<&str> = roots.iter().map(|root| root.as_str()).collect();
-        found.push(ConfigIssue::warning(
-            format!("paths[{at}]"),
-            format!("'{pattern}' matches nothing below the roots {}", named.join(", ")),
-            match near {
-                Some(near) => format!("did you mean '{near}'?"),
-                None => "correct the pattern, or add a root to the source".to_owned(),
-            },
-        ));
+    let patterns = sink.filter.paths.iter().enumerate();
+    let objections = patterns.filter_map(|(at, pattern)| {
+        matches_nothing(&format!("paths[{at}]"), pattern, &roots)
+            .or_else(|| hidden(at, pattern, sink, sources))
+    });
+    objections.collect()
+}
+
+/// Patterns of a source that match nothing below its roots: its masks, and what it leaves out.
+pub(crate) fn objections_to_globs(source: &SourceConfig) -> Vec<ConfigIssue> {
+    let options = source.kind.options();
+    let roots: Vec<&ZnodePath> = options.roots().iter().collect();
+    let of = |key: &'static str, globs: &[PathGlob]| -> Vec<ConfigIssue> {
+        let globs = globs.iter().enumerate();
+        let objections = globs
+            .filter_map(|(at, glob)| matches_nothing(&format!("{key}[{at}]"), &glob.to_string(), &roots));
+        objections.collect()
+    };
+    [of("mask", &source.mask), of("exclude", options.exclude())].concat()
+}
+
+/// The warning about a pattern that matches nothing at or below these roots.
+fn matches_nothing(key: &str, pattern: &str, roots: &[&ZnodePath]) -> Option<ConfigIssue> {
+    let prefix = literal_prefix(pattern);
+    let mut related = roots
+        .iter()
+        .map(|root| root.covers(&prefix) || prefix.covers(root));
+    if roots.is_empty() || related.any(|is_related| is_related) {
+        return None;
     }
-    found
+    let near = roots.iter().find_map(|root| {
+        let names = prefix.names().take(root.names().count());
+        let written = names.fold(ZnodePath::slash(), |above, name| above.child(name));
+        nearest(&written, [root.as_str()])?;
+        Some(pattern.replacen(written.as_str(), root, 1))
+    });
+    let named: Vec<&str> = roots.iter().map(|root| root.as_str()).collect();
+    Some(ConfigIssue::warning(
+        key,
+        format!("'{pattern}' matches nothing below the roots {}", named.join(", ")),
+        match near {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "correct the pattern, or add a root to the source".to_owned(),
+        },
+    ))
 }
 
 /// The warning about a pattern of which no source of the sink captures anything, because each leaves out all of it.

@@ -397,6 +397,9 @@ pub trait SourceOptions {
     /// The option or rule by which a path below a root is not captured; `None` if it is.
     fn left_out_by(&self, path: &str) -> Option<String>;
 
+    /// Globs of the paths that are left out.
+    fn exclude(&self) -> &[PathGlob];
+
     /// Whether the znodes of a root that is no longer watched get deletes.
     fn deletes_dropped_roots(&self) -> bool;
 
@@ -428,6 +431,10 @@ impl SourceOptions for ZookeeperConfig {
     fn left_out_by(&self, path: &str) -> Option<String> {
         // The method of the type itself, which has the same name.
         ZookeeperConfig::left_out_by(self, path)
+    }
+
+    fn exclude(&self) -> &[PathGlob] {
+        &self.exclude
     }
 
     fn deletes_dropped_roots(&self) -> bool {

@@ -180,6 +180,29 @@ fn a_path_pattern_that_matches_nothing_below_the_roots_is_a_warning_with_the_nea
 }
 
 #[test]
+fn a_mask_or_an_exclude_that_matches_nothing_below_the_roots_is_a_warning() {
+    let source = |options: &str| {
+        let source = "[[source]]\nconnect = \"a:2181\"\nroots = [\"/services\"]";
+        format!("{source}\n{options}\n[[sink]]\ntype = \"console\"\n")
+    };
+    let words = [
+        "matches nothing below the roots",
+        "did you mean '/services/*/key'?",
+    ];
+    let mask = source("mask = [\"/services/x/\", \"/servces/*/key\"]");
+    check(&mask, Severity::Warning, "source[0].mask[1]", &words);
+    let exclude = source("exclude = [\"/orders/**\"]");
+    check(
+        &exclude,
+        Severity::Warning,
+        "source[0].exclude[0]",
+        &["add a root"],
+    );
+    let fine = source("mask = [\"/**/key/\", \"/services\"]\nexclude = [\"/services/a/\", \"/*/tmp\"]");
+    assert_eq!(problems(&fine), []);
+}
+
+#[test]
 fn a_sink_for_service_events_that_never_gets_one_is_named() {
     let section = "[[source.service]]\nformat = \"curator\"\nbase = \"/services\"\n";
     let text = |service: &str, sink: &str| {
