@@ -192,12 +192,14 @@ fn event(kind: ServiceEventType, now: Timestamp) -> ServiceEvent {
         Type::LeaderElected | Type::LeaderChanged => "is led by 10.0.0.7:8080",
         Type::LeaderLost => "has no leader: the session ended",
         Type::RegistrationUnreadable => "has a registration that cannot be read",
+        Type::RegistrationReadable => "has a registration that can be read again",
         Type::QueueChanged => "has a new candidate: 10.0.0.8:8080",
         Type::LockAcquired => "is locked by 10.0.0.7:8080",
         Type::LockReleased => "was released by 10.0.0.7:8080",
     };
     event.text = format!("example {said}");
     match kind {
+        Type::RegistrationReadable => {}
         Type::InstanceUp
         | Type::InstanceDown
         | Type::InstanceChanged

@@ -85,7 +85,8 @@ impl Announcer<'_> {
             Subject::Instances { .. }
             | Subject::Lock { .. }
             | Subject::Rule { .. }
-            | Subject::Unreadable { .. } => Ok(()),
+            | Subject::Unreadable { .. }
+            | Subject::Readable { .. } => Ok(()),
         }
     }
 

@@ -206,6 +206,25 @@ impl Linking<'_> {
                 candidate,
             }),
         };
+        // One that could never be read comes up.
+        let lost = |old: &NodeRow| old.is_unreadable && matches!(old.meaning, Some(Meaning::Live { .. }));
+        if let Some(Meaning::Live {
+            service,
+            instance,
+            home,
+            ..
+        }) = &now
+            && old.as_ref().is_some_and(lost)
+        {
+            let subject = Subject::Readable {
+                section: self.name(),
+                service: service.clone(),
+                instance: instance.clone(),
+                home: home.clone(),
+                path: self.path.to_owned(),
+            };
+            self.touch(subject, None);
+        }
         row.meaning = now;
         if let Some(old) = &old {
             if *old == row {

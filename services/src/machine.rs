@@ -118,6 +118,14 @@ pub(crate) enum Subject {
         path: String,
         reason: String,
     },
+    /// A registration that could not be read before.
+    Readable {
+        section: String,
+        service: ServiceKey,
+        instance: String,
+        home: String,
+        path: String,
+    },
 }
 
 impl Subject {

@@ -70,6 +70,12 @@ pub(crate) fn sentence(event: &ServiceEvent) -> String {
                 of(&event.reason)
             )
         }
+        ServiceEventType::RegistrationReadable => {
+            format!(
+                "{service}: the registration {} can be read again{found}",
+                event.path
+            )
+        }
         ServiceEventType::QueueChanged => match (&event.joined, &event.left) {
             (Some(joined), _) => format!("{service}: {joined} joined the queue"),
             (None, left) => format!("{service}: {} left the queue", of(left)),

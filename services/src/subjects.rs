@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bridge_core::journal::JournalError;
-use bridge_core::record::{FieldChange, ServiceEventType};
+use bridge_core::record::{FieldChange, ServiceEvent, ServiceEventType};
 
 use crate::announce::{Announcer, liveness, session};
 use crate::batches::{DeferredService, Touched};
@@ -89,13 +89,28 @@ impl Announcer<'_> {
                     return Ok(());
                 }
                 let mut event = self.event(ServiceEventType::RegistrationUnreadable, found, cause);
-                event.service.clone_from(&service.name);
-                event.group.clone_from(&service.group);
-                event.version.clone_from(&service.version);
-                event.instance = instance;
-                event.session = session(cause.owner);
-                event.liveness = Some(liveness(cause.owner));
+                of_registration(&mut event, &service, instance, cause);
                 event.reason = Some(reason);
+                self.push(event, &home, cause, "");
+                Ok(())
+            }
+            Subject::Readable {
+                section,
+                service,
+                instance,
+                home,
+                path,
+            } => {
+                let Some(found) = self.section(&section) else {
+                    return Ok(());
+                };
+                // It may be gone or unreadable again at the end of the transaction or the gap.
+                let node: Option<NodeRow> = get(self.state, &keys::node(&section, &path))?;
+                if node.is_none_or(|node| node.is_unreadable) {
+                    return Ok(());
+                }
+                let mut event = self.event(ServiceEventType::RegistrationReadable, found, cause);
+                of_registration(&mut event, &service, Some(instance), cause);
                 self.push(event, &home, cause, "");
                 Ok(())
             }
@@ -137,4 +152,14 @@ impl Announcer<'_> {
             Subject::Instances { .. } | Subject::Instance { .. } | Subject::Flaps { .. } => Ok(()),
         }
     }
+}
+
+/// The subject of an event that is about a registration and not its facts.
+fn of_registration(event: &mut ServiceEvent, service: &ServiceKey, instance: Option<String>, cause: &Cause) {
+    event.service.clone_from(&service.name);
+    event.group.clone_from(&service.group);
+    event.version.clone_from(&service.version);
+    event.instance = instance;
+    event.session = session(cause.owner);
+    event.liveness = Some(liveness(cause.owner));
 }

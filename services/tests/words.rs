@@ -101,6 +101,40 @@ fn an_ipv6_address_has_brackets_in_a_sentence_and_its_fields_stay_as_they_are_re
 }
 
 #[test]
+fn a_registration_that_can_be_read_again_is_said_to_be_so_whether_its_facts_are_others_or_not() {
+    let mut play = Play::new(&[section(ServiceFormat::Curator, "/a/services")]);
+    let [one, two] = ["/a/services/pay/1", "/a/services/pay/2"];
+    let mut step = |name: &str, op, text: &str| {
+        let before = play.events.len();
+        play.change(name, op, 1, text);
+        play.complete();
+        let kinds = play.events[before..].iter().map(|event| event.kind.as_str());
+        let kinds: Vec<&'static str> = kinds.collect();
+        (kinds, play.texts().last().map(|text| (*text).to_owned()))
+    };
+    let readable = |name: &str| format!("pay: the registration {name} can be read again");
+    step(one, Op::Create, &play::curator("pay", "h1"));
+    assert_eq!(step(one, Op::Update, "{broken").0, ["registration.unreadable"]);
+    let (kinds, text) = step(one, Op::Update, &play::curator("pay", "h1"));
+    assert_eq!(
+        (kinds, text),
+        (vec!["registration.readable"], Some(readable(one)))
+    );
+    step(one, Op::Update, "{broken");
+    let (kinds, _) = step(one, Op::Update, &play::curator("pay", "h2"));
+    assert_eq!(kinds, ["registration.readable", "instance.changed"]);
+    // One that could never be read, and one that is deleted meanwhile.
+    assert_eq!(step(two, Op::Create, "{broken").0, ["registration.unreadable"]);
+    assert_eq!(
+        step(two, Op::Update, &play::curator("pay", "h3")).0,
+        ["instance.up"]
+    );
+    assert_eq!(step(two, Op::Update, "{broken").0, ["registration.unreadable"]);
+    let (kinds, _) = step(two, Op::Delete, "");
+    assert!(!kinds.contains(&"registration.readable"), "{kinds:?}");
+}
+
+#[test]
 fn a_rule_says_what_it_switches_off_and_one_that_switches_nothing_off_says_nothing() {
     let mut play = Play::new(&[section(ServiceFormat::Dubbo, "/a/dubbo")]);
     let rules = [

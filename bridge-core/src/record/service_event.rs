@@ -100,6 +100,10 @@ pub enum ServiceEventType {
     #[serde(rename = "registration.unreadable")]
     #[strum(serialize = "registration.unreadable")]
     RegistrationUnreadable,
+    /// A registration that could not be decoded can be read again. Other facts than the last ones have events of their own.
+    #[serde(rename = "registration.readable")]
+    #[strum(serialize = "registration.readable")]
+    RegistrationReadable,
     /// A rule for the instances of a service was made, changed or removed. Only if asked for.
     #[serde(rename = "rule.changed")]
     #[strum(serialize = "rule.changed")]

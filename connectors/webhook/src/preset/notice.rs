@@ -85,6 +85,7 @@ impl Notice {
             Type::RegistrationUnreadable => {
                 ("ZooKeeperRegistrationUnreadable", Effect::Informs, Urgency::Error)
             }
+            Type::RegistrationReadable => ("ZooKeeperRegistrationUnreadable", Effect::Informs, Urgency::Info),
             Type::InstanceChanged
             | Type::RuleChanged
             | Type::QueueChanged
@@ -308,6 +309,19 @@ mod tests {
             .collect();
         assert_eq!(keys.len(), 3);
         assert!(!events.iter().any(|one| one.kind == "instance.listed"));
+    }
+
+    #[test]
+    fn a_registration_that_can_be_read_again_has_a_message_of_its_own() {
+        let of = |kind: &str| {
+            let all = examples(MessageSubject::Services);
+            let mut found = all.iter().filter(|example| *example.name == *kind);
+            Notice::of(&found.next().unwrap().record).unwrap()
+        };
+        let (lost, back) = (of("registration.unreadable"), of("registration.readable"));
+        assert_eq!((back.effect, back.urgency), (Effect::Informs, Urgency::Info));
+        assert_eq!((&back.key, back.alert), (&lost.key, lost.alert));
+        assert!(back.title.ends_with("can be read again"), "{}", back.title);
     }
 
     #[test]

@@ -201,7 +201,9 @@ mod tests {
             stage_folder: home.path(),
             is_stopped: &|| false,
         };
-        let refused = sources.history_up_to(9).err().expect("there is no state");
+        let Err(refused) = sources.history_up_to(9) else {
+            panic!("there is no state");
+        };
         let text = refused.to_string();
         assert!(text.contains("snapshot.1: "), "{text}");
         assert_eq!(text.matches("help: ").count(), 1, "{text}");
