@@ -237,6 +237,13 @@ impl Unwritten {
         newest_first.clone().find(is_wanted).map(|(place, _)| *place)
     }
 
+    /// The greatest name of the rows below a parent that wait.
+    pub(super) fn greatest_below(&self, parent: i64) -> Option<&str> {
+        let rows = self.entered.iter().chain(&self.changed);
+        let names = rows.filter(|(place, _)| place.parent == parent);
+        names.map(|(_, name)| &**name).max()
+    }
+
     /// Whether a row below a parent waits.
     pub(super) fn is_below(&self, parent: i64) -> bool {
         let mut rows = self.entered.iter().chain(&self.changed);
@@ -295,6 +302,18 @@ pub(super) fn find(connection: &Connection, parent: i64, name: &str) -> rusqlite
         }
     }
     Ok(None)
+}
+
+/// The greatest name below a path.
+pub(super) fn greatest_below(connection: &Connection, parent: i64) -> rusqlite::Result<Option<Box<str>>> {
+    let mut statement =
+        connection.prepare_cached("SELECT max(name) FROM image WHERE parent = ?1 AND occupied = ?2")?;
+    let mut greatest = None;
+    for occupied in [true, false] {
+        greatest =
+            greatest.max(statement.query_row((parent, occupied), |row| row.get::<_, Option<Box<str>>>(0))?);
+    }
+    Ok(greatest)
 }
 
 /// Whether there is something below a path, among the occupied or the rest.

@@ -85,7 +85,11 @@ impl Paths {
             None => self.row(connection, 0, "")?,
             Some((above, name)) => match self.find(connection, above)? {
                 Some(parent) if !self.is_new_below(above, parent.id, name) => {
-                    self.row(connection, parent.id, name)?
+                    let found = self.row(connection, parent.id, name)?;
+                    if found.is_none() {
+                        self.learn_greatest(connection, parent.id)?;
+                    }
+                    found
                 }
                 _ => None,
             },
@@ -191,6 +195,19 @@ impl Paths {
                 .greatest
                 .get(&parent)
                 .is_some_and(|greatest| name > &**greatest)
+    }
+
+    /// Looks up the greatest name below a parent where it is not known: the parent has a new name, and more may follow. A
+    /// listing comes back to parents whose rows memory has no more, and would look for each of their children.
+    fn learn_greatest(&mut self, connection: &Connection, parent: i64) -> rusqlite::Result<()> {
+        if self.greatest.contains_key(&parent) {
+            return Ok(());
+        }
+        let stored = image::greatest_below(connection, parent)?;
+        let waiting = self.unwritten.greatest_below(parent).map(Box::from);
+        self.greatest
+            .insert(parent, stored.max(waiting).unwrap_or_default());
+        Ok(())
     }
 
     fn has_living_below(&mut self, connection: &Connection, path: &str, id: i64) -> rusqlite::Result<bool> {

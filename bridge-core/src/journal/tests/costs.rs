@@ -106,6 +106,39 @@ fn a_batch_takes_few_statements_and_pages() {
 }
 
 #[test]
+fn a_listing_that_comes_back_to_a_parent_that_memory_has_no_more_takes_no_more_statements() {
+    const PARENTS: u64 = 30;
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    let created = |at: &str, czxid| {
+        let read = read(stat(czxid, czxid, 0), "");
+        found(at, ChangeKind::Created { read })
+    };
+    // As a walk reads them: all parents first, and then what is below each.
+    journal.append(created("/a", 1)).unwrap();
+    for parent in 0..PARENTS {
+        journal
+            .append(created(&format!("/a/{parent:03}"), 2 + parent))
+            .unwrap();
+    }
+    journal.commit().unwrap();
+    let listing = statements_each(&mut journal, usize::try_from(MANY).unwrap(), |journal| {
+        let mut czxid = 100;
+        for parent in 0..PARENTS {
+            for number in 0..MANY / PARENTS {
+                let at = format!("/a/{parent:03}/{number:06}");
+                assert_eq!(journal.node(&path(&at)).unwrap(), None);
+                journal.append(created(&at, czxid)).unwrap();
+                czxid += 1;
+            }
+            journal.commit().unwrap();
+        }
+    });
+    // As below a single parent, and a few to find each parent again.
+    check("statements for a znode that is listed", listing, 0.4);
+}
+
+#[test]
 fn a_batch_is_one_transaction_and_so_one_synchronisation() {
     let scratch = Scratch::new();
     let mut journal = scratch.open();
@@ -141,7 +174,7 @@ fn an_unchanged_znode_is_compared_without_a_statement_of_its_own() {
 }
 
 /// More than the journal holds in memory.
-const MANY: u64 = 9_000;
+const MANY: u64 = 12_000;
 
 #[test]
 fn a_row_that_waits_to_be_written_is_read_as_if_it_were() {
