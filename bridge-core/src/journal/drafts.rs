@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::ended::{self, EndedIncarnation};
 use super::hydrate::Named;
 use super::row::{Stored, insert_records, insert_values};
-use super::rows::AT_ONCE;
+use super::rows::WAITING;
 use super::tail_cache::TailCache;
 use super::waypoints;
 use crate::number::Seq;
@@ -58,7 +58,7 @@ impl Drafts {
     ) -> rusqlite::Result<()> {
         self.bytes += draft.0.brings.as_ref().map_or(0, |data| data.bytes.len());
         self.waiting.push(draft);
-        match self.waiting.len() >= AT_ONCE || self.bytes > BYTES_WAITING {
+        match self.waiting.len() >= WAITING || self.bytes > BYTES_WAITING {
             true => self.write(connection, handover),
             false => Ok(()),
         }

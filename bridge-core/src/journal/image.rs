@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::code::{StatBytes, StatCode};
 use super::paths::Paths;
-use super::rows::{AT_ONCE, Columns, Writing};
+use super::rows::{Columns, WAITING, Writing};
 use super::waypoints::WaypointSteps;
 use crate::image_txn::{Children, Node};
 use crate::number::{Seq, Zxid};
@@ -251,7 +251,7 @@ impl Unwritten {
     }
 
     fn write_if_full(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        match self.entered.len() >= AT_ONCE || self.changed.len() >= AT_ONCE {
+        match self.entered.len() >= WAITING || self.changed.len() >= WAITING {
             true => self.write(connection),
             false => Ok(()),
         }

@@ -7,6 +7,9 @@ use rusqlite::{Connection, Statement, ToSql};
 /// Rows in one statement. More of them make the batch little cheaper, and statements that take more memory.
 pub(super) const AT_ONCE: usize = 16;
 
+/// Rows that wait to be written together: statements are found by their text, which is long, and so seldom.
+pub(super) const WAITING: usize = 4 * AT_ONCE;
+
 /// The statements that write one row of a table, and [`AT_ONCE`] of them.
 pub(super) struct Writing {
     one: String,
@@ -16,10 +19,10 @@ pub(super) struct Writing {
 impl Writing {
     /// `into` is all of it before `VALUES`.
     pub(super) fn new(into: &str, columns: usize) -> Writing {
-        let row = format!("({})", vec!["?"; columns].join(", "));
+        let row = format!("({})", vec!["?"; columns].join(","));
         Writing {
             one: format!("{into} VALUES {row}"),
-            many: format!("{into} VALUES {}", vec![row; AT_ONCE].join(", ")),
+            many: format!("{into} VALUES {}", vec![row; AT_ONCE].join(",")),
         }
     }
 
@@ -30,21 +33,22 @@ impl Writing {
         rows: &[T],
         bind: impl Fn(&T, &mut Columns<'_, '_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let together = rows.chunks_exact(AT_ONCE);
-        let rest = together.remainder().chunks(1);
-        for (sql, rows) in together
-            .map(|rows| (&self.many, rows))
-            .chain(rest.map(|row| (&self.one, row)))
-        {
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut columns = Columns {
-                statement: &mut statement,
-                bound: 0,
-            };
-            for row in rows {
-                bind(row, &mut columns)?;
+        let (together, rest) = rows.split_at(rows.len() - rows.len() % AT_ONCE);
+        for (sql, rows, at_once) in [(&self.many, together, AT_ONCE), (&self.one, rest, 1)] {
+            if rows.is_empty() {
+                continue;
             }
-            statement.raw_execute()?;
+            let mut statement = connection.prepare_cached(sql)?;
+            for rows in rows.chunks(at_once) {
+                let mut columns = Columns {
+                    statement: &mut statement,
+                    bound: 0,
+                };
+                for row in rows {
+                    bind(row, &mut columns)?;
+                }
+                statement.raw_execute()?;
+            }
         }
         Ok(())
     }
