@@ -75,8 +75,8 @@ pub trait Sink: Send {
         false
     }
 
-    /// How long a record may wait for further ones before a batch that is not full is delivered. Called once, before
-    /// the first record is read. Return zero if the client library already batches: the next batch is delivered only
+    /// How long a record may wait for further ones, from its capture on, before a batch that is not full is delivered.
+    /// Called once, before the first record is read. Return zero if the client library already batches: the next batch is delivered only
     /// when this one is durable, so waiting twice only adds latency.
     fn linger(&self) -> Duration {
         Duration::ZERO

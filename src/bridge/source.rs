@@ -343,11 +343,10 @@ impl RunningSource {
 
 impl RunningPipeline {
     fn start(pipeline: Pipeline, name: &str) -> Result<RunningPipeline, Failure> {
-        let runtime = tokio::runtime::Handle::current();
         let (send, ended) = oneshot::channel();
         let work = move || {
             // A failure is in the log and in the status.
-            let _ = pipeline.run(&runtime);
+            let _ = pipeline.run();
             let _ = send.send(());
         };
         let thread = std::thread::Builder::new()

@@ -45,6 +45,18 @@ pub trait Tail: Send + 'static {
         None
     }
 
+    /// Says, once, how long the worker lets a record wait for further ones: a writer that knows it may let the record wait
+    /// instead.
+    fn lingers(&mut self, span: Duration) {
+        let _ = span;
+    }
+
+    /// When a durable record was captured, if the journal has it in memory. Does not block.
+    fn captured(&self, seq: Seq) -> Option<Timestamp> {
+        let _ = seq;
+        None
+    }
+
     /// These parked records, ascending by `seq`; those that the journal no longer has are left out. Blocks.
     ///
     /// # Errors
@@ -67,6 +79,14 @@ impl Tail for Reader {
 
     fn cached(&mut self, after: Seq, limit: ReadLimit) -> Option<Vec<Arc<Record>>> {
         Reader::cached(self, after, limit)
+    }
+
+    fn lingers(&mut self, span: Duration) {
+        Reader::lingers(self, span);
+    }
+
+    fn captured(&self, seq: Seq) -> Option<Timestamp> {
+        Reader::captured(self, seq)
     }
 
     fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
@@ -104,6 +124,8 @@ pub(super) struct Feed {
 #[derive(Default)]
 struct Lingering {
     span: Duration,
+    /// For the age of the first record: the writer may have let it wait.
+    clock: Option<WallClock>,
     until: Option<Instant>,
 }
 
@@ -169,9 +191,14 @@ impl Feed {
         }
     }
 
-    /// The same feed, in which the first waiting record waits for `span`, or until there is a full batch.
-    pub fn lingering(mut self, span: Duration) -> Feed {
+    /// The same feed, in which the first waiting record waits until `span` after its capture, or until there is a full
+    /// batch.
+    pub fn lingering(mut self, span: Duration, clock: WallClock) -> Feed {
+        if let ReadState::Resting(tail) = &mut self.read_state {
+            tail.lingers(span);
+        }
         self.lingering.span = span;
+        self.lingering.clock = Some(clock);
         self
     }
 
@@ -320,15 +347,20 @@ impl Feed {
 
     /// Waits for a record, then for a full batch or the end of the wait.
     async fn wait_for_a_batch(&mut self) {
-        self.wait_for_tail(self.position.next()).await;
+        let first = self.position.next();
+        self.wait_for_tail(first).await;
         let span = self.lingering.span;
         if span.is_zero() {
             return;
         }
-        let until = *self.lingering.until.get_or_insert_with(|| Instant::now() + span);
+        let until = match self.lingering.until {
+            Some(until) => until,
+            None => Instant::now() + span.saturating_sub(self.age(first)),
+        };
+        self.lingering.until = Some(until);
         let batch = Seq(self.position.0.saturating_add(self.limit.records as u64));
         if span <= SHORT_LINGER {
-            if self.tail() < batch {
+            if self.tail() < batch && until > Instant::now() {
                 tokio::time::sleep_until(until).await;
             }
             return;
@@ -338,6 +370,16 @@ impl Feed {
             () = self.wait_for_tail(batch) => {}
             () = tokio::time::sleep_until(until) => {}
         }
+    }
+
+    /// How long ago a record was captured, as far as it is known. Whatever the clock does, it is not negative.
+    fn age(&self, seq: Seq) -> Duration {
+        let (ReadState::Resting(tail), Some(clock)) = (&self.read_state, &self.lingering.clock) else {
+            return Duration::ZERO;
+        };
+        let captured = tail.captured(seq);
+        let millis = captured.map_or(0, |captured| clock().0.saturating_sub(captured.0));
+        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
 
     async fn wait_for_tail(&mut self, least: Seq) {

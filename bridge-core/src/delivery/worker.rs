@@ -146,7 +146,7 @@ impl Worker {
             setup.durable,
             merging,
         )
-        .lingering(setup.destination.linger());
+        .lingering(setup.destination.linger(), Arc::clone(&setup.clock));
         let mut state = WorkerState {
             feed,
             machine,

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -24,7 +25,7 @@ use super::tail_cache::{Newest, Taken};
 use super::wal_gate::Admitted;
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::record::{Data, Origin, Record, State};
+use crate::record::{Data, Origin, Record, State, Timestamp};
 use crate::scope::Scope;
 
 /// Paths held in memory, so that records of the same path build it once. About 1 MB.
@@ -211,6 +212,18 @@ impl Reader {
         }
         marked.came_to(&records);
         Some(records)
+    }
+
+    /// Says how long the worker lets a record wait for further ones: then the writer may let it wait instead.
+    pub fn lingers(&self, span: Duration) {
+        if let Some(worker) = &self.worker {
+            worker.mark.lingers(span);
+        }
+    }
+
+    /// When a durable record was captured, if memory holds it.
+    pub fn captured(&self, seq: Seq) -> Option<Timestamp> {
+        self.worker.as_ref()?.newest.captured(seq)
     }
 
     /// The last durable record; [`Seq::ZERO`] before the first.

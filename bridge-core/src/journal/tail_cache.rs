@@ -29,7 +29,7 @@ use super::hydrate::Named;
 use super::read::{Filling, ReadLimit};
 use super::row::Values;
 use crate::number::Seq;
-use crate::record::{Data, Record};
+use crate::record::{Data, Record, Timestamp};
 
 /// The most rows: a fifth of a second under the heaviest load, within which a worker that keeps up has taken them, and
 /// more than the 1,000 znodes that are often written in turn.
@@ -157,6 +157,13 @@ impl Newest {
         }
     }
 
+    /// When a durable record was captured, if it is held.
+    pub(super) fn captured(&self, seq: Seq) -> Option<Timestamp> {
+        let newest = self.lock();
+        let place = newest.durable_place(seq)?;
+        Some(newest.rows[place].draft.stored.captured)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Stretch> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,6 +185,11 @@ impl Stretch {
     fn place(&self, seq: Seq) -> Option<usize> {
         let place = usize::try_from(seq.0.checked_sub(self.rows.front()?.seq().0)?).ok()?;
         (place < self.rows.len()).then_some(place)
+    }
+
+    /// Where a durable row is held.
+    fn durable_place(&self, seq: Seq) -> Option<usize> {
+        self.place(seq).filter(|_| seq <= self.durable)
     }
 
     fn count_after(&self, after: Seq) -> usize {
@@ -217,7 +229,7 @@ impl Stretch {
 
     /// A durable record, with what it lacks.
     fn record(&self, seq: Seq) -> Option<(Record, Lack)> {
-        let place = self.place(seq).filter(|_| seq <= self.durable)?;
+        let place = self.durable_place(seq)?;
         let Row { draft, named } = &self.rows[place];
         let numbers = draft.stored.values();
         let data = Values {

@@ -161,6 +161,12 @@ impl Journal {
         Ok(reader.for_worker(self.read_marks.enter(sink), self.log.tail_cache.newest()))
     }
 
+    /// How long every worker lets a record wait for further ones: a batch that stays open for a part of it delays none.
+    /// Zero without a worker.
+    pub fn linger(&self) -> Duration {
+        self.read_marks.linger()
+    }
+
     /// Begins a transaction. Every call that writes begins one by itself, too.
     ///
     /// # Errors

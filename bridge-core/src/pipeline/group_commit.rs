@@ -1,7 +1,8 @@
 //! Delays a commit under load: a batch that stays open longer takes more changes, which share its sync to disk, its
 //! pages and one message to the sinks.
 //!
-//! It must never delay a single change: below [`LOADED`] a batch is committed as soon as nothing waits.
+//! It must never delay the delivery of a single change: below [`LOADED`] a batch is committed as soon as nothing waits,
+//! or, where no sink would send its records before, so that they are durable when the sinks have waited long enough.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,13 @@ const APART: Duration = Duration::from_millis(24);
 
 /// Records in a second from which on batches are kept apart: 72 in each.
 const LOADED: u64 = 3_000;
+
+/// The most that a batch waits because the sinks let its records wait anyway: whoever looks at the journal itself, as
+/// the viewers of the API do, sees a change so much later.
+const COMPANY: Duration = Duration::from_millis(4);
+
+/// The part of the sinks' wait that is left for the commit: on most disks it takes no longer.
+const FOR_COMMIT: Duration = Duration::from_millis(1);
 
 /// Measured over stretches of at least this length, so that one transaction of many changes is no load.
 const STRETCH: Duration = Duration::from_millis(50);
@@ -47,10 +55,15 @@ impl GroupCommit {
         }
     }
 
-    /// Until when a batch that is open now waits for more; `None`: not at all.
-    pub(super) fn wait(&self, now: Instant) -> Option<Instant> {
-        let until = self.committed + APART;
-        (self.is_loaded && until > now).then_some(until)
+    /// Until when a batch that is open since `began` waits for more; `None`: not any more. `linger` is how long every sink
+    /// lets a record wait for further ones.
+    pub(super) fn wait(&self, began: Instant, linger: Duration, now: Instant) -> Option<Instant> {
+        let company = began + linger.saturating_sub(FOR_COMMIT).min(COMPANY);
+        let until = match self.is_loaded {
+            true => company.max(self.committed + APART),
+            false => company,
+        };
+        (until > now).then_some(until)
     }
 }
 
@@ -76,7 +89,7 @@ mod tests {
     fn a_batch_waits_for_company_only_while_records_come_fast() {
         let check = |records, every, waits: bool| {
             let (pace, now) = after_a_second(records, every);
-            let until = pace.wait(now + MS);
+            let until = pace.wait(now, Duration::ZERO, now + MS);
             assert_eq!(until.is_some(), waits, "{records} records every {every:?}");
             assert!(until.is_none_or(|until| until == now + APART));
         };
@@ -89,8 +102,35 @@ mod tests {
     #[test]
     fn a_batch_that_is_open_long_enough_and_one_after_a_pause_wait_no_more() {
         let (mut pace, now) = after_a_second(200, 5 * MS);
-        assert_eq!(pace.wait(now + APART), None);
+        assert_eq!(pace.wait(now, Duration::ZERO, now + APART), None);
         pace.committed(1, now + 200 * MS);
-        assert_eq!(pace.wait(now + 201 * MS), None, "nothing came for 200 ms");
+        let (began, now) = (now + 200 * MS, now + 201 * MS);
+        assert_eq!(
+            pace.wait(began, Duration::ZERO, now),
+            None,
+            "nothing came for 200 ms"
+        );
+    }
+
+    #[test]
+    fn a_batch_waits_while_every_sink_would_let_its_records_wait_and_is_durable_before_they_send() {
+        let (pace, began) = after_a_second(1, 2 * MS);
+        let check = |linger, waits: u32| {
+            let until = (waits > 0).then(|| began + waits * MS);
+            assert_eq!(pace.wait(began, linger, began), until, "{linger:?}");
+            assert_eq!(pace.wait(began, linger, began + waits * MS), None, "{linger:?}");
+        };
+        check(Duration::ZERO, 0);
+        check(MS, 0);
+        check(3 * MS, 2);
+        check(5 * MS, 4);
+        check(Duration::from_secs(3_600), 4);
+        // Under load the longer wait counts.
+        let (pace, began) = after_a_second(200, 5 * MS);
+        assert_eq!(pace.wait(began, 5 * MS, began), Some(began + APART));
+        assert_eq!(
+            pace.wait(began + APART, 5 * MS, began + APART),
+            Some(began + APART + 4 * MS)
+        );
     }
 }

@@ -164,12 +164,19 @@ impl Pipeline {
         )
     }
 
-    /// Captures and journals until the connection has ended and all workers are done. Blocks: give it a thread of its
-    /// own, inside a tokio runtime.
+    /// Captures and journals until the connection has ended and all workers are done. Blocks: give it a thread of its own.
     ///
     /// # Errors
     /// The journal cannot be written any more. Everything durable stays so.
-    pub fn run(mut self, runtime: &tokio::runtime::Handle) -> Result<(), JournalError> {
+    ///
+    /// # Panics
+    /// Never: a runtime without sockets needs nothing of the system.
+    pub fn run(mut self) -> Result<(), JournalError> {
+        // Of its own, so that its timers wake this thread, and not first one of those that run the sinks.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let runtime = runtime.expect("a runtime without sockets needs nothing of the system");
         let result = runtime.block_on(self.run_inside());
         if let Err(error) = &result {
             tracing::error!(
@@ -235,13 +242,13 @@ impl Pipeline {
     /// One transaction from all that is waiting.
     async fn batch(&mut self, first: SourceEvent) -> Result<(), JournalError> {
         self.begin()?;
-        let began = Instant::now();
+        let (began, linger) = (Instant::now(), self.flow.journal().linger());
         self.take_report(first).await?;
         for _ in 1..BATCH_REPORTS {
             if began.elapsed() > BATCH_TIME || self.flow.journal().has_large_batch() {
                 break;
             }
-            let Some(report) = self.next_of_batch().await else {
+            let Some(report) = self.next_of_batch(began, linger).await else {
                 break;
             };
             self.take_report(report).await?;
@@ -249,14 +256,14 @@ impl Pipeline {
         self.commit().await
     }
 
-    /// A report that waits, or under load comes soon. Its requests are sent at once, so that reads continue while a
-    /// batch stays open for more.
-    async fn next_of_batch(&mut self) -> Option<SourceEvent> {
+    /// A report that waits, or comes before the batch has to end. Its requests are sent at once, so that reads continue
+    /// while a batch stays open for more.
+    async fn next_of_batch(&mut self, began: Instant, linger: Duration) -> Option<SourceEvent> {
         let reports = self.reports.as_mut()?;
         if let Ok(report) = reports.try_recv() {
             return Some(report);
         }
-        let until = self.pace.wait(Instant::now())?;
+        let until = self.pace.wait(began, linger, Instant::now())?;
         timeout_at(until.into(), reports.recv()).await.ok().flatten()
     }
 

@@ -77,8 +77,7 @@ impl Bench {
             clock: Arc::new(|| Timestamp(1_000)),
             seed: 1,
         });
-        let runtime = tokio::runtime::Handle::current();
-        let thread = std::thread::spawn(move || pipeline.run(&runtime).unwrap());
+        let thread = std::thread::spawn(move || pipeline.run().unwrap());
         Bench {
             reports,
             requests,

@@ -6,8 +6,10 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::*;
+use crate::journal::{JournalError, RunPage, SinkRun};
+use crate::record::Record;
 use crate::sink::{DeliverError, Delivery, SinkError};
-use crate::testing::{MemorySink, some_records};
+use crate::testing::{MemorySink, MemoryTail, some_records};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -107,4 +109,60 @@ async fn a_stop_ends_the_wait_for_company_and_what_waited_is_delivered() {
 
     assert_eq!(*batches.lock().unwrap(), [(2, MS)]);
     assert_eq!(journal.cursor("sociable"), Seq(3));
+}
+
+/// A journal in memory that knows when its records were captured.
+struct DatedTail(MemoryTail, Timestamp);
+
+impl Tail for DatedTail {
+    fn read(&mut self, after: Seq, limit: ReadLimit) -> Result<Vec<Arc<Record>>, JournalError> {
+        self.0.read(after, limit)
+    }
+
+    fn captured(&self, _: Seq) -> Option<Timestamp> {
+        Some(self.1)
+    }
+
+    fn recall(&mut self, seqs: &[Seq]) -> Result<Vec<Arc<Record>>, JournalError> {
+        self.0.recall(seqs)
+    }
+
+    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        self.0.restate(run, limit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_waits_from_its_capture_on_and_not_again_after_it_is_durable() {
+    for (captured_ms, waits) in [
+        (1_000, 5 * MS),
+        (997, 2 * MS),
+        (995, 0 * MS),
+        (0, 0 * MS),
+        (9_999, 5 * MS),
+    ] {
+        let journal = MemoryJournal::with(some_records(1, 1));
+        let batches = Batches::default();
+        let sink = Sociable {
+            inner: MemoryDestination::default().sink(),
+            linger: 5 * MS,
+            began: Instant::now(),
+            batches: Arc::clone(&batches),
+        };
+        let mut bench = Bench::at(&journal);
+        let given = Given {
+            now_ms: 1_000,
+            ..Given::default()
+        };
+        let mut setup = bench.setup("sociable", Box::new(sink), given);
+        setup.tail = Box::new(DatedTail(journal.tail(), Timestamp(captured_ms)));
+        let mut status = bench.start_with(setup);
+        until_idle_at(&mut status, 1).await;
+        bench.stop().await;
+        assert_eq!(
+            *batches.lock().unwrap(),
+            [(1, waits)],
+            "captured at {captured_ms}"
+        );
+    }
 }

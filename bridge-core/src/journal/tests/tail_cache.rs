@@ -1,6 +1,7 @@
 //! The records that workers get from memory: equal to the file, durable, bounded, and forgotten when the file changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::folding::{compacting, fold_all};
 use super::scratch::*;
@@ -200,4 +201,38 @@ fn nothing_is_held_for_nobody() {
     assert_eq!(handed(&mut worker, 0), None);
     append_all(&mut journal, created_each(4..6));
     assert_eq!(handed(&mut worker, 3), Some(vec![4, 5]));
+}
+
+#[test]
+fn the_writer_lets_a_record_wait_only_as_long_as_every_worker_would() {
+    let (_scratch, mut journal, one) = a_journal();
+    let ms = Duration::from_millis;
+    assert_eq!(journal.linger(), ms(0), "it has not said that it waits");
+    one.lingers(ms(5));
+    assert_eq!(journal.linger(), ms(5));
+    journal.register_sink("two", Seq::ZERO).unwrap();
+    journal.commit().unwrap();
+    let two = journal.reader_for("two").unwrap();
+    assert_eq!(journal.linger(), ms(0), "another waits for nothing");
+    two.lingers(ms(3));
+    assert_eq!(journal.linger(), ms(3));
+    drop(two);
+    assert_eq!(
+        journal.linger(),
+        ms(5),
+        "who has ended waits for nothing and hurries nobody"
+    );
+    drop(one);
+    assert_eq!(journal.linger(), ms(0));
+}
+
+#[test]
+fn the_capture_of_a_record_is_known_once_it_is_durable() {
+    let (_scratch, mut journal, worker) = a_journal();
+    journal.append(created("/a", 1, "")).unwrap();
+    assert_eq!(worker.captured(Seq(1)), None);
+    journal.commit().unwrap();
+    let captured = created("/a", 1, "").captured;
+    assert_eq!(worker.captured(Seq(1)), Some(captured));
+    assert_eq!(worker.captured(Seq(2)), None);
 }
