@@ -12,6 +12,8 @@
 //! * Its memory has a bound: events come in batches ([`Derivation::more`]), however many changes a gap has hidden.
 //! * It has no part in a change: no input makes it fail but rows that cannot be read or written.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::journal::JournalError;
@@ -84,7 +86,7 @@ pub trait DerivedState {
     /// # Errors
     ///
     /// If the journal cannot be read.
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError>;
+    fn get(&mut self, key: &[u8]) -> Result<Option<Arc<[u8]>>, JournalError>;
 
     /// Stores the row of a key, or removes it.
     ///

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bridge_core::derive::{DerivedRow, DerivedState};
 use bridge_core::journal::JournalError;
@@ -25,8 +26,8 @@ impl MemoryState {
 }
 
 impl DerivedState for MemoryState {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        Ok(self.rows.get(key).cloned())
+    fn get(&mut self, key: &[u8]) -> Result<Option<Arc<[u8]>>, JournalError> {
+        Ok(self.rows.get(key).map(|row| Arc::from(&row[..])))
     }
 
     fn put(&mut self, key: &[u8], row: Option<&[u8]>) -> Result<(), JournalError> {

@@ -12,12 +12,15 @@
 //!
 //! An `AclChanged` with a zxid is of a source that reads transactions.
 
+use std::sync::Arc;
+
 use super::drafts::Draft;
 use super::ended::EndedIncarnation;
+use super::event_row::EventDetail;
 use super::image::{Life, Place};
 use super::live;
 use super::options::Before;
-use super::row::{BeforeColumn, Detail, EventDetail, Stored};
+use super::row::{BeforeColumn, Detail, Stored};
 use super::stretches::birth_of;
 use crate::append::{Change, ChangeKind, DeletedAt, Read, RecordKind};
 use crate::number::{Seq, Zxid};
@@ -179,6 +182,10 @@ pub(super) fn draft_event(
     stored.fidelity = event.fidelity;
     stored.missed = event.missed;
     stored.changed = event.time.changed;
+    let event = Arc::new(ServiceEvent {
+        seq: ctx.seq,
+        ..event
+    });
     stored.detail = Detail::Event(Box::new(EventDetail { home, event }));
     Draft::bare(stored)
 }
@@ -248,10 +255,10 @@ pub(super) fn draft_change(
     });
     drafting.place.born = born_of(&drafting.stored, place.born);
     let draft = Draft {
-        stored: drafting.stored,
         brings: drafting.brings,
         is_waypoint,
         ended,
+        ..Draft::bare(drafting.stored)
     };
     (draft, drafting.place)
 }

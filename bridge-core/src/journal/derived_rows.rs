@@ -1,29 +1,31 @@
 //! The rows of a derivation: those of the writer, in its transaction, and those of a reader.
 //!
-//! A derivation looks up a few rows for each change, mostly those that it has used just before. These are held in memory,
-//! and the rows of a batch are written several with one statement.
+//! A derivation looks up a few rows for each change, mostly those that it has used just before. These are held in memory.
+//! The rows of a batch are written together, each once and in the order of their keys, however often they changed in it.
 //!
 //! Invariants:
 //!
 //! * A row in memory is that of the file with the open batch. After a rollback none is held.
-//! * A row that waits to be written is found where it waits, and is written before rows are listed that it could be among.
+//! * A row that waits to be written is found where it waits, also by a list of rows that it could be among.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::{JournalError, JournalErrorKind};
 use super::read::Reader;
-use super::rows::{AT_ONCE, Writing};
+use super::rows::Writing;
 use crate::derive::{DerivedRow, DerivedState};
 
 const DOING_READ: &str = "reading the state of services";
 const DOING_WRITE: &str = "writing the state of services";
 
-const FROM: &str = "SELECT key, row FROM derived WHERE key >= ?1 ORDER BY key LIMIT ?2";
-const AFTER: &str = "SELECT key, row FROM derived WHERE key > ?1 ORDER BY key LIMIT ?2";
+const FROM: &str = "SELECT key, row FROM derived WHERE key >= ?1 ORDER BY key";
+const AFTER: &str = "SELECT key, row FROM derived WHERE key > ?1 ORDER BY key";
 
 /// In a table without other indexes SQLite replaces a row in one step, where `UPDATE` takes several.
 static STORED: LazyLock<Writing> = LazyLock::new(|| Writing::new("REPLACE INTO derived(key, row)", 2));
@@ -37,24 +39,27 @@ const RECENT: usize = 8192;
 /// A longer row is not held: with their number this bounds the memory, to 8 MiB.
 const HELD_BYTES_MAX: usize = 1024;
 
+/// Bytes of rows that may wait; beyond that they are written before the end of the batch.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+type Bytes = Arc<[u8]>;
+
 /// The table, as the one writer sees it.
 pub(super) struct DerivedTable {
     /// `None` for a key that has no row.
-    recent: LruCache<Box<[u8]>, Option<Box<[u8]>>>,
-    waiting: Vec<WaitingRow>,
-}
-
-/// A row that waits to be written.
-struct WaitingRow {
-    key: Box<[u8]>,
-    row: Box<[u8]>,
+    recent: LruCache<Bytes, Option<Bytes>>,
+    /// Rows of the open batch that are not in the file yet; `None` for one that is to be removed.
+    waiting: BTreeMap<Bytes, Option<Bytes>>,
+    /// Theirs, or more.
+    waiting_bytes: usize,
 }
 
 impl Default for DerivedTable {
     fn default() -> DerivedTable {
         DerivedTable {
             recent: LruCache::new(RECENT),
-            waiting: Vec::new(),
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
         }
     }
 }
@@ -62,11 +67,22 @@ impl Default for DerivedTable {
 impl DerivedTable {
     /// Writes the rows that wait. Must be called before anything else reads the table, and at the end of a batch.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        STORED.write(connection, &self.waiting, |waiting, to| {
-            to.put(&*waiting.key)?;
-            to.put(&*waiting.row)
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut stored = Vec::with_capacity(self.waiting.len());
+        for (key, row) in &self.waiting {
+            match row {
+                Some(row) => stored.push((key, row)),
+                None => remove(connection, key)?,
+            }
+        }
+        STORED.write(connection, &stored, |(key, row), to| {
+            to.put(&key[..])?;
+            to.put(&row[..])
         })?;
         self.waiting.clear();
+        self.waiting_bytes = 0;
         Ok(())
     }
 
@@ -75,54 +91,43 @@ impl DerivedTable {
         *self = DerivedTable::default();
     }
 
-    fn get(&mut self, connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Vec<u8>>> {
+    fn get(&mut self, connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Bytes>> {
         if let Some(known) = self.recent.get(key) {
-            return Ok(known.as_deref().map(<[u8]>::to_vec));
+            return Ok(known.clone());
         }
-        // A key may wait twice.
-        let mut newest_first = self.waiting.iter().rev();
-        if let Some(waiting) = newest_first.find(|waiting| *waiting.key == *key) {
-            return Ok(Some(waiting.row.to_vec()));
+        if let Some(waiting) = self.waiting.get(key) {
+            return Ok(waiting.clone());
         }
-        let found = get(connection, key)?;
-        self.hold(key, found.as_deref());
+        let found: Option<Bytes> = get(connection, key)?.map(Bytes::from);
+        self.hold(key.into(), found.clone());
         Ok(found)
     }
 
     fn put(&mut self, connection: &Connection, key: &[u8], row: Option<&[u8]>) -> rusqlite::Result<()> {
-        self.hold(key, row);
-        let Some(row) = row else {
-            self.write(connection)?;
-            let mut remove = connection.prepare_cached("DELETE FROM derived WHERE key = ?1")?;
-            return remove.execute([key]).map(drop);
-        };
-        self.waiting.push(WaitingRow {
-            key: key.into(),
-            row: row.into(),
-        });
-        match self.waiting.len() < AT_ONCE {
+        let (key, row) = (Bytes::from(key), row.map(Bytes::from));
+        self.waiting_bytes += key.len() + row.as_ref().map_or(0, |row| row.len());
+        self.hold(Arc::clone(&key), row.clone());
+        self.waiting.insert(key, row);
+        match self.waiting_bytes <= WAITING_BYTES_MAX {
             true => Ok(()),
             false => self.write(connection),
         }
     }
 
     fn scan(
-        &mut self,
+        &self,
         connection: &Connection,
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: usize,
     ) -> rusqlite::Result<Vec<DerivedRow>> {
-        if self.waiting.iter().any(|waiting| waiting.key.starts_with(prefix)) {
-            self.write(connection)?;
-        }
-        scan(connection, prefix, after, limit)
+        scan(connection, &self.waiting, prefix, after, limit)
     }
 
-    fn hold(&mut self, key: &[u8], row: Option<&[u8]>) {
-        match row.map_or(0, <[u8]>::len) + key.len() <= HELD_BYTES_MAX {
-            true => drop(self.recent.insert(key.into(), row.map(Box::from))),
-            false => drop(self.recent.remove(key)),
+    fn hold(&mut self, key: Bytes, row: Option<Bytes>) {
+        match row.as_ref().map_or(0, |row| row.len()) + key.len() <= HELD_BYTES_MAX {
+            true => drop(self.recent.insert(key, row)),
+            false => drop(self.recent.remove(&key)),
         }
     }
 }
@@ -134,26 +139,55 @@ fn get(connection: &Connection, key: &[u8]) -> rusqlite::Result<Option<Vec<u8>>>
         .optional()
 }
 
+fn remove(connection: &Connection, key: &[u8]) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM derived WHERE key = ?1")?
+        .execute([key])
+        .map(drop)
+}
+
+/// The rows of the file, with those that wait in their places.
 fn scan(
     connection: &Connection,
+    waiting: &BTreeMap<Bytes, Option<Bytes>>,
     prefix: &[u8],
     after: Option<&[u8]>,
     limit: usize,
 ) -> rusqlite::Result<Vec<DerivedRow>> {
-    let (sql, from) = match after {
-        Some(after) => (AFTER, after),
-        None => (FROM, prefix),
+    let (sql, from, bound) = match after {
+        Some(after) => (AFTER, after, Bound::Excluded(after)),
+        None => (FROM, prefix, Bound::Included(prefix)),
     };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query((from, limit))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+    let mut rows = statement.query([from])?;
+    let mut stored = || -> rusqlite::Result<Option<DerivedRow>> {
+        let Some(row) = rows.next()? else { return Ok(None) };
         let key: Vec<u8> = row.get(0)?;
-        if !key.starts_with(prefix) {
-            break;
+        match key.starts_with(prefix) {
+            true => Ok(Some((key, row.get(1)?))),
+            false => Ok(None),
         }
-        found.push((key, row.get(1)?));
+    };
+    let waiting = waiting.range::<[u8], _>((bound, Bound::Unbounded));
+    let mut waiting = waiting.take_while(|(key, _)| key.starts_with(prefix)).peekable();
+    let mut found = Vec::new();
+    let mut next = stored()?;
+    while found.len() < limit {
+        let key = next.as_ref().map(|(key, _)| &key[..]);
+        let is_first = |waiting: &(&Bytes, &Option<Bytes>)| key.is_none_or(|key| waiting.0[..] <= *key);
+        match waiting.next_if(is_first) {
+            Some((key, row)) => {
+                if next.as_ref().is_some_and(|(stored, _)| stored[..] == key[..]) {
+                    next = stored()?;
+                }
+                found.extend(row.as_ref().map(|row| (key.to_vec(), row.to_vec())));
+            }
+            None => {
+                let Some(row) = next.take() else { break };
+                found.push(row);
+                next = stored()?;
+            }
+        }
     }
     Ok(found)
 }
@@ -191,7 +225,7 @@ impl<'a> DerivedTxn<'a> {
 }
 
 impl DerivedState for DerivedTxn<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Arc<[u8]>>, JournalError> {
         let found = self.table.get(self.connection, key);
         found.map_err(|error| self.fault(DOING_READ, error))
     }
@@ -225,8 +259,9 @@ impl Reader {
 pub struct DerivedReader<'a>(&'a mut Reader);
 
 impl DerivedState for DerivedReader<'_> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, JournalError> {
-        self.0.within(DOING_READ, |connection| get(connection, key))
+    fn get(&mut self, key: &[u8]) -> Result<Option<Arc<[u8]>>, JournalError> {
+        let found = self.0.within(DOING_READ, |connection| get(connection, key))?;
+        Ok(found.map(Arc::from))
     }
 
     fn put(&mut self, _: &[u8], _: Option<&[u8]>) -> Result<(), JournalError> {
@@ -244,16 +279,14 @@ impl DerivedState for DerivedReader<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<DerivedRow>, JournalError> {
-        self.0
-            .within(DOING_READ, |connection| scan(connection, prefix, after, limit))
+        self.0.within(DOING_READ, |connection| {
+            scan(connection, &BTreeMap::new(), prefix, after, limit)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::ops::Bound;
-
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
@@ -292,7 +325,7 @@ mod tests {
         // Far fewer than there are keys.
         let mut table = DerivedTable {
             recent: LruCache::new(12),
-            waiting: Vec::new(),
+            ..DerivedTable::default()
         };
         let file = Path::new("a.journal");
         let (mut rows, mut committed) = (Rows::new(), Rows::new());
@@ -311,7 +344,10 @@ mod tests {
                         txn.put(&key, None).unwrap();
                         rows.remove(&key);
                     }
-                    3 => assert_eq!(txn.get(&key).unwrap().as_ref(), rows.get(&key)),
+                    3 => assert_eq!(
+                        txn.get(&key).unwrap().as_deref(),
+                        rows.get(&key).map(Vec::as_slice)
+                    ),
                     _ => {
                         let (prefix, limit) = (&key[..1], random.random_range(1..30));
                         let after = random.random_bool(0.5).then_some(&key[..]);
@@ -328,11 +364,35 @@ mod tests {
                 table.write(&connection).unwrap();
                 connection.execute_batch("COMMIT").unwrap();
                 committed.clone_from(&rows);
+                assert!(table.waiting.is_empty());
                 assert_eq!(
-                    scan(&connection, &[], None, usize::MAX).unwrap(),
+                    table.scan(&connection, &[], None, usize::MAX).unwrap(),
                     below(&rows, &[], None, usize::MAX)
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_row_that_changes_many_times_in_a_batch_is_written_once_and_lists_write_nothing() {
+        let connection = Connection::open_in_memory().unwrap();
+        let schema = "CREATE TABLE derived(key BLOB PRIMARY KEY, row BLOB NOT NULL) STRICT, WITHOUT ROWID";
+        connection.execute_batch(schema).unwrap();
+        let written = || -> i64 {
+            let sql = "SELECT total_changes()";
+            connection.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        let mut table = DerivedTable::default();
+        for change in 0..50_u8 {
+            let mut txn = DerivedTxn::new(&mut table, &connection, Path::new("a.journal"));
+            for key in [[1, 1], [1, 2]] {
+                txn.put(&key, Some(&[change])).unwrap();
+            }
+            let all = vec![(vec![1, 1], vec![change]), (vec![1, 2], vec![change])];
+            assert_eq!(txn.scan(&[1], None, 10).unwrap(), all);
+        }
+        assert_eq!(written(), 0);
+        table.write(&connection).unwrap();
+        assert_eq!(written(), 2);
     }
 }

@@ -18,6 +18,8 @@ use crate::record::Data;
 pub(super) struct Draft {
     /// The row of the record.
     pub(super) stored: Stored,
+    /// The bytes of its detail, until they are written: an event has a kilobyte, and is encoded once.
+    pub(super) detail: Option<Vec<u8>>,
     /// The value that it brings, stored under its seq.
     pub(super) brings: Option<Data>,
     /// Whether it is a waypoint of its path.
@@ -30,6 +32,7 @@ impl Draft {
     /// A record that brings no value and has no part in the history of a path.
     pub(super) fn bare(stored: Stored) -> Draft {
         Draft {
+            detail: stored.detail.bytes(),
             stored,
             brings: None,
             is_waypoint: false,
@@ -76,7 +79,11 @@ impl Drafts {
             .filter_map(|(draft, _)| draft.stored.value.zip(draft.brings.as_ref()));
         let values: Vec<(i64, &Data)> = brought.collect();
         insert_values(connection, &values)?;
-        insert_records(connection, self.waiting.iter().map(|(draft, _)| &draft.stored))?;
+        let records = self.waiting.iter().map(|(draft, _)| draft);
+        insert_records(
+            connection,
+            records.map(|draft| (&draft.stored, draft.detail.as_deref())),
+        )?;
         for (draft, _) in self.waiting.iter().filter(|(draft, _)| draft.is_waypoint) {
             let path = draft.stored.path.expect("a waypoint is a record of a path");
             waypoints::insert(connection, draft.stored.seq, path)?;
@@ -86,7 +93,10 @@ impl Drafts {
             .filter_map(|draft| Some((draft.stored.seq, draft.ended?)))
             .collect();
         ended::insert(connection, &ended)?;
-        handover.take(self.waiting.drain(..));
+        handover.take(self.waiting.drain(..).map(|(mut draft, named)| {
+            draft.detail = None;
+            (draft, named)
+        }));
         self.bytes = 0;
         Ok(())
     }

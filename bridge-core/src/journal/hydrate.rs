@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::row::{BeforeColumn, Detail, EventDetail, Stored, Values};
+use super::event_row::EventDetail;
+use super::row::{BeforeColumn, Detail, Stored, Values};
 use crate::path::ZnodePath;
 use crate::record::{Data, Origin, Record, SchemaName, State};
 
@@ -47,8 +48,11 @@ impl Stored {
                     home,
                     event: mut derived,
                 } = *detail;
-                derived.seq = self.seq;
-                (event, path) = (Some(Arc::new(derived)), Some(home));
+                // Journals of earlier builds have no position in the event.
+                if derived.seq != self.seq {
+                    Arc::make_mut(&mut derived).seq = self.seq;
+                }
+                (event, path) = (Some(derived), Some(home));
             }
         }
         if let Some(facts) = self.facts {

@@ -19,6 +19,7 @@ mod derived_rows;
 mod drafts;
 mod ended;
 mod error;
+mod event_row;
 mod facts;
 mod folding;
 mod history;

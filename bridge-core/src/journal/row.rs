@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::code::{
     FactsCode, StatBytes, StatCode, TxnCode, ZxidsCode, decode_run, encode_facts, encode_run, encode_txn,
 };
+use super::event_row::EventDetail;
 use super::rows::{Columns, Writing};
 use crate::append::NodeFacts;
 use crate::fold::FoldInput;
 use crate::number::{Seq, Zxid};
-use crate::path::ZnodePath;
 use crate::record::{
     Acl, Data, DataForm, Fidelity, Gap, Mode, Op, Run, ServiceEvent, Stat, Times, Timestamp, Txn, ZxidKind,
 };
@@ -85,13 +85,6 @@ pub(super) enum Detail {
     Event(Box<EventDetail>),
 }
 
-/// A service event, and the path that orders it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct EventDetail {
-    pub(super) home: ZnodePath,
-    pub(super) event: ServiceEvent,
-}
-
 #[derive(Deserialize)]
 enum Written {
     Gap(Gap),
@@ -106,21 +99,6 @@ enum ToWrite<'a> {
     Gap(&'a Gap),
     Acl(&'a [Acl]),
     Event(&'a EventDetail),
-}
-
-/// Counts what is written.
-#[derive(Default)]
-struct ByteCount(u64);
-
-impl std::io::Write for ByteCount {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 static RECORDS: LazyLock<Writing> = LazyLock::new(|| {
@@ -159,6 +137,9 @@ const UPDATE_FOLDED: &str = "UPDATE record SET
 /// More than a number, or the lengths of three texts, take in a column.
 const NUMBERS_BYTES: usize = 16;
 
+/// The initial capacity for a detail as JSON: enough for most service events.
+const DETAIL_GUESS: usize = 1_024;
+
 /// Where the data of `value` begins in [`SELECT`], and the data of `retired`.
 const VALUE_AT: usize = 23;
 const RETIRED_AT: usize = 28;
@@ -193,7 +174,8 @@ impl Stored {
         }
     }
 
-    fn bind(&self, to: &mut Columns<'_, '_>) -> rusqlite::Result<()> {
+    /// `detail` is that of [`Detail::bytes`].
+    fn bind(&self, detail: Option<&[u8]>, to: &mut Columns<'_, '_>) -> rusqlite::Result<()> {
         to.put(self.seq.0.cast_signed())?;
         to.put(self.id.as_bytes().as_slice())?;
         to.put(op_number(self.op))?;
@@ -214,12 +196,12 @@ impl Stored {
         to.put(self.changed.map(|time| time.0))?;
         to.put(self.captured.0)?;
         to.put(self.origin)?;
-        to.put(self.detail.bytes())?;
+        to.put(detail)?;
         to.put(self.txn.as_deref().map(encode_txn))?;
         to.put(self.facts.as_deref().map(encode_facts))
     }
 
-    /// Bytes of the columns that have no fixed size, or more. Values are stored elsewhere.
+    /// Bytes of the columns that have no fixed size besides the detail, or more. Values are stored elsewhere.
     pub(super) fn long_columns_bytes(&self) -> u64 {
         let texts = self.txn.as_deref().map_or(0, |txn| {
             let texts = [&txn.client, &txn.user].into_iter().flatten();
@@ -231,7 +213,7 @@ impl Stored {
             .map(|entry| entry.scheme.len() + entry.id.len() + entry.perms.len() + NUMBERS_BYTES)
             .sum();
         let zxids = self.superseded.len() * NUMBERS_BYTES;
-        self.detail.long_bytes() + (texts + lists + zxids) as u64
+        (texts + lists + zxids) as u64
     }
 
     /// The row of a position.
@@ -423,13 +405,15 @@ pub(super) fn replace_value(connection: &Connection, id: i64, data: &Data) -> ru
         .map(drop)
 }
 
-/// Appends the rows of records.
+/// Appends the rows of records, each with the bytes of its detail.
 pub(super) fn insert_records<'a>(
     connection: &Connection,
-    records: impl Iterator<Item = &'a Stored>,
+    records: impl Iterator<Item = (&'a Stored, Option<&'a [u8]>)>,
 ) -> rusqlite::Result<()> {
-    let records: Vec<&Stored> = records.collect();
-    RECORDS.write(connection, &records, |record, to| record.bind(to))
+    let records: Vec<_> = records.collect();
+    RECORDS.write(connection, &records, |(record, detail), to| {
+        record.bind(*detail, to)
+    })
 }
 
 /// Stores data, each under the seq of the record that brought it.
@@ -452,37 +436,23 @@ pub(super) fn without_facts(detail: &[u8], wanted: impl Fn(&ServiceEvent) -> boo
     if !wanted(&detail.event) {
         return None;
     }
-    detail.event = detail.event.without_facts();
+    detail.event = Arc::new(detail.event.without_facts());
     Detail::Event(detail).bytes()
 }
 
 impl Detail {
-    fn bytes(&self) -> Option<Vec<u8>> {
-        if let Detail::Run(run) = self {
-            return Some(encode_run(run));
-        }
-        let written = self.to_write()?;
-        Some(serde_json::to_vec(&written).expect("the objects of a record have only text keys"))
-    }
-
-    /// As JSON, where it is.
-    fn to_write(&self) -> Option<ToWrite<'_>> {
-        match self {
-            Detail::None | Detail::Run(_) => None,
-            Detail::Gap(gap) => Some(ToWrite::Gap(gap)),
-            Detail::Acl(acl) => Some(ToWrite::Acl(acl)),
-            Detail::Event(event) => Some(ToWrite::Event(event)),
-        }
-    }
-
-    /// The length of [`Detail::bytes`]; zero for a short one.
-    fn long_bytes(&self) -> u64 {
-        let Some(written) = self.to_write() else {
-            return 0;
+    /// The column.
+    pub(super) fn bytes(&self) -> Option<Vec<u8>> {
+        let written = match self {
+            Detail::None => return None,
+            Detail::Run(run) => return Some(encode_run(run)),
+            Detail::Gap(gap) => ToWrite::Gap(gap),
+            Detail::Acl(acl) => ToWrite::Acl(acl),
+            Detail::Event(event) => ToWrite::Event(event),
         };
-        let mut count = ByteCount::default();
-        serde_json::to_writer(&mut count, &written).expect("the objects of a record have only text keys");
-        count.0
+        let mut bytes = Vec::with_capacity(DETAIL_GUESS);
+        serde_json::to_writer(&mut bytes, &written).expect("the objects of a record have only text keys");
+        Some(bytes)
     }
 
     fn of_row(row: &Row<'_>, op: Op) -> rusqlite::Result<Detail> {

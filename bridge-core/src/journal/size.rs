@@ -83,7 +83,8 @@ impl Room {
             .brings
             .as_ref()
             .map_or(0, |data| (data.bytes.len() as u64).next_multiple_of(VALUE_BYTES));
-        let long = draft.stored.long_columns_bytes();
+        let detail = draft.detail.as_ref().map_or(0, Vec::len) as u64;
+        let long = draft.stored.long_columns_bytes() + detail;
         // A row that does not fit into the rest of a page leaves it empty.
         let columns = long + long.min(u64::from(PAGE_BYTES));
         self.grown += RECORD_BYTES + columns + value;
