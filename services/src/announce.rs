@@ -1,5 +1,7 @@
 //! Announces instances and services: the difference between the last event and the rows leads to the next events.
 
+use std::sync::LazyLock;
+
 use bridge_core::derive::{DerivedEvent, DerivedState};
 use bridge_core::journal::JournalError;
 use bridge_core::number::SessionId;
@@ -18,7 +20,7 @@ use crate::machine::{Section, Subject};
 use crate::registration::ServiceKey;
 use crate::rows::{Announced, Cause, InstanceRow, Pending, get, put, remove};
 use crate::sentence::sentence;
-use crate::speaking::Speaking;
+use crate::speaking::{Newest, Speaking};
 use crate::url::masked;
 
 /// Rules of one service that are looked at.
@@ -27,6 +29,9 @@ const RULES_MAX: usize = 256;
 /// Why it is open whether a process has restarted: it may only have lost its session.
 const NO_PROCESS: &str = "its registration does not show whether it restarted";
 
+/// The namespace of the ids of events.
+static NAMESPACE: LazyLock<Uuid> = LazyLock::new(|| Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"zkbridge.service"));
+
 /// The events of one group, one gap or one tick.
 pub(crate) struct Announcer<'a> {
     pub(crate) cluster: &'a str,
@@ -34,6 +39,7 @@ pub(crate) struct Announcer<'a> {
     pub(crate) deletes: &'a Deletes,
     pub(crate) deadlines: &'a mut Deadlines,
     pub(crate) levels: &'a mut Levels,
+    pub(crate) newest: &'a mut Newest,
     pub(crate) state: &'a mut dyn DerivedState,
     pub(crate) events: Vec<DerivedEvent>,
     /// The end of a gap or a listing.
@@ -150,7 +156,7 @@ impl Announcer<'_> {
                 });
                 put(self.state, &key, &InstanceRow { pending, ..row })
             }
-            (Some(row), Some(speaking)) => match row.announced.clone() {
+            (Some(mut row), Some(speaking)) => match row.announced.take() {
                 None => self.up(at, row, speaking, cause),
                 Some(announced) => self.compare(at, row, announced, speaking, cause),
             },
@@ -184,7 +190,7 @@ impl Announcer<'_> {
             true => ServiceEventType::InstanceListed,
             false => ServiceEventType::InstanceUp,
         };
-        let announced = announced(&speaking, cause);
+        let announced = announced(speaking, cause);
         let event = self.instance_event(kind, at, &row, &announced, cause);
         self.push(event, &row.home, cause, &row.instance);
         let status = announced.registration.status;
@@ -210,7 +216,7 @@ impl Announcer<'_> {
             };
             self.release(&subject, &pending)?;
         }
-        let mut after = announced(&speaking, cause);
+        let mut after = announced(speaking, cause);
         let mut changes = before.registration.changes_to(&after.registration);
         changes.splice(0..0, renaming(&mut row));
         let is_same_process = process(&before) == process(&after);
@@ -218,11 +224,7 @@ impl Announcer<'_> {
             (false, _) => ServiceEventType::InstanceChanged,
             // The process before may still be alive: its end is the restart.
             (true, false) if self.exists(at, &before, &row)? => {
-                return put(
-                    self.state,
-                    &keys::instance(&self.sections[at].name, &row.service, &row.instance),
-                    &row,
-                );
+                return self.store_instance(at, row, before);
             }
             (true, false) => ServiceEventType::InstanceRestarted,
             (true, true) => {
@@ -306,7 +308,14 @@ impl Announcer<'_> {
     ) -> Result<Option<Speaking>, JournalError> {
         let section = &self.sections[at];
         let has_beside = section.decoder.has_beside();
-        let found = Speaking::of(&section.name, service, instance, has_beside, self.state)?;
+        let found = Speaking::of(
+            &section.name,
+            service,
+            instance,
+            has_beside,
+            self.newest,
+            self.state,
+        )?;
         let Some(mut speaking) = found else {
             return Ok(None);
         };
@@ -391,23 +400,25 @@ impl Announcer<'_> {
 
 /// The UUIDv5 of the type, the subject and the change that caused the event, so that every replay agrees.
 fn id(event: &ServiceEvent, cause: Uuid, extra: &str) -> Uuid {
-    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"zkbridge.service");
-    let of = |text: &Option<String>| text.clone().unwrap_or_default();
+    fn of(text: &Option<String>) -> &str {
+        text.as_deref().unwrap_or_default()
+    }
+    let mut buffer = Uuid::encode_buffer();
     let subject = [
-        event.cluster.clone(),
-        event.section.clone(),
-        event.kind.as_str().to_owned(),
-        event.format.clone(),
-        event.service.clone(),
+        &event.cluster,
+        &event.section,
+        event.kind.as_str(),
+        &event.format,
+        &event.service,
         of(&event.group),
         of(&event.version),
         of(&event.instance),
         of(&event.election),
         of(&event.lock),
-        cause.to_string(),
-        extra.to_owned(),
+        cause.hyphenated().encode_lower(&mut buffer),
+        extra,
     ];
-    Uuid::new_v5(&namespace, subject.join("\n").as_bytes())
+    Uuid::new_v5(&NAMESPACE, subject.join("\n").as_bytes())
 }
 
 /// The change of an identity that no event has said yet.
@@ -420,12 +431,12 @@ fn renaming(row: &mut InstanceRow) -> Option<FieldChange> {
     })
 }
 
-fn announced(speaking: &Speaking, cause: &Cause) -> Announced {
+fn announced(speaking: Speaking, cause: &Cause) -> Announced {
     Announced {
-        registration: speaking.registration.clone(),
-        path: speaking.path.clone(),
-        czxid: speaking.node.czxid,
-        owner: speaking.node.owner,
+        registration: speaking.registration,
+        path: speaking.path,
+        czxid: speaking.czxid,
+        owner: speaking.owner,
         since: cause.time.captured,
     }
 }

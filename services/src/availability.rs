@@ -9,7 +9,8 @@ use crate::registration::ServiceKey;
 use crate::rows::{Cause, ServiceRow, get, put, remove};
 
 impl Announcer<'_> {
-    /// Counts an instance of a service as available or not. A listing makes a service available without an event.
+    /// Counts an instance of a service as available or not, if that has changed. A listing makes a service available
+    /// without an event.
     pub(crate) fn count(
         &mut self,
         at: usize,
@@ -19,6 +20,9 @@ impl Announcer<'_> {
         is: u64,
         is_listed: bool,
     ) -> Result<(), JournalError> {
+        if was == is && !is_listed {
+            return Ok(());
+        }
         let key = keys::service(&self.sections[at].name, service);
         let found: Option<ServiceRow> = get(self.state, &key)?;
         let mut row = found.clone().unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::causes::Deletes;
 use crate::keys;
 use crate::machine::{Note, ServiceMachine, Subject, Touch};
 use crate::registration::ServiceKey;
-use crate::rows::{Cause, InstanceRow, for_each, get, put, root_of};
+use crate::rows::{Cause, InstanceRow, Row, for_each, get, json, put, root_of};
 
 /// Subjects of one batch of events. An event has a few KiB, and at most some hundred.
 pub(crate) const SUBJECTS_AT_ONCE: usize = 256;
@@ -28,7 +28,7 @@ pub(crate) enum Announcing {
     Transaction {
         subjects: VecDeque<Touched>,
         deletes: Deletes,
-        /// How many instances of each service are left: it comes after the last.
+        /// How many instances of each service are left: it comes after the last. None for a single subject.
         left: BTreeMap<(String, ServiceKey), usize>,
     },
     /// The instances, elections and locks that the end of the gap or listing of this root has.
@@ -44,6 +44,8 @@ pub(crate) struct DeferredService {
     pub(crate) service: ServiceKey,
     pub(crate) cause: Cause,
 }
+
+impl Row for DeferredService {}
 
 impl ServiceMachine {
     /// The events of the next batch.
@@ -134,7 +136,7 @@ impl ServiceMachine {
 /// The subjects of a transaction, with the number of instances of each service.
 pub(crate) fn of_transaction(subjects: Vec<Touched>, deletes: Deletes) -> Option<Announcing> {
     let mut left: BTreeMap<(String, ServiceKey), usize> = BTreeMap::new();
-    for (subject, ..) in &subjects {
+    for (subject, ..) in subjects.iter().filter(|_| subjects.len() > 1) {
         if let Subject::Instance { section, service, .. } = subject {
             *left.entry((section.clone(), service.clone())).or_default() += 1;
         }
@@ -151,6 +153,13 @@ pub(crate) fn subjects_of(
     touches: Vec<Touch>,
     state: &mut dyn DerivedState,
 ) -> Result<Vec<Touched>, JournalError> {
+    // As most transactions do.
+    if let [Touch { subject, .. }] = &touches[..]
+        && !matches!(subject, Subject::Instances { .. })
+    {
+        let touched = |touch: Touch| (touch.subject, touch.cause, touch.note.into_iter().collect());
+        return Ok(touches.into_iter().map(touched).collect());
+    }
     let mut found: Vec<Touched> = Vec::new();
     let mut places: BTreeMap<Subject, usize> = BTreeMap::new();
     let mut add = |subject: Subject, cause: Cause, note: Option<Note>| {
@@ -169,7 +178,7 @@ pub(crate) fn subjects_of(
             continue;
         };
         for_each(state, &keys::instances_named(section, service), |_, _, row| {
-            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row) {
+            if let Some(row) = InstanceRow::of_bytes(row) {
                 let subject = Subject::Instance {
                     section: section.clone(),
                     service: row.service,
@@ -201,5 +210,8 @@ pub(crate) fn defer(
             number
         }
     };
-    put(state, &keys::deferred_at(root, number), &(subject, cause))
+    state.put(
+        keys::deferred_at(root, number).bytes(),
+        Some(&json(&(subject, cause))),
+    )
 }

@@ -14,7 +14,7 @@ use crate::deadlines::Deadlines;
 use crate::keys;
 use crate::machine::Subject;
 use crate::registration::ServiceKey;
-use crate::rows::{Cause, InstanceRow, get, put, remove};
+use crate::rows::{Cause, InstanceRow, Row, get, put, remove};
 
 /// The time in which downs are counted, and in which a flapping instance must stay.
 pub(crate) const WINDOW_MS: i64 = 10 * 60 * 1_000;
@@ -31,6 +31,8 @@ pub(crate) struct FlapRow {
     /// The last change.
     cause: Cause,
 }
+
+impl Row for FlapRow {}
 
 impl Announcer<'_> {
     /// Counts a `down` that was announced.

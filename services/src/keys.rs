@@ -23,17 +23,27 @@ use bridge_core::number::{SessionId, Zxid};
 
 use crate::registration::ServiceKey;
 
+/// Most keys.
+const BYTES_GUESS: usize = 96;
+
 /// A key under construction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(Vec<u8>);
 
 impl Key {
     fn of(kind: u8) -> Key {
-        Key(vec![kind])
+        let mut bytes = Vec::with_capacity(BYTES_GUESS);
+        bytes.push(kind);
+        Key(bytes)
     }
 
     /// A part and its end. Zero bytes are written in another way, so that no text reaches into the next part.
     fn text(mut self, text: &str) -> Key {
+        if text.bytes().all(|byte| byte > 1) {
+            self.0.extend_from_slice(text.as_bytes());
+            self.0.push(0);
+            return self;
+        }
         for byte in text.bytes() {
             match byte {
                 0 => self.0.extend([1, 1]),

@@ -18,6 +18,7 @@ mod announce;
 mod availability;
 mod batches;
 mod causes;
+mod code;
 mod config;
 mod deadlines;
 mod decode;

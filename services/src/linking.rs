@@ -10,6 +10,7 @@ use crate::keys;
 use crate::machine::{Note, Section, Subject, Touch};
 use crate::registration::ServiceKey;
 use crate::rows::{Cause, ElectionRow, Meaning, NodeRow, QueuedRow, get, put, remove};
+use crate::speaking::Newest;
 
 /// Keeps the rows of one znode and those that point to it.
 pub(crate) struct Linking<'a> {
@@ -18,6 +19,7 @@ pub(crate) struct Linking<'a> {
     pub(crate) cause: &'a Cause,
     pub(crate) state: &'a mut dyn DerivedState,
     pub(crate) touches: &'a mut Vec<Touch>,
+    pub(crate) newest: &'a mut Newest,
 }
 
 impl Linking<'_> {
@@ -46,6 +48,7 @@ impl Linking<'_> {
             Meaning::Live {
                 service, instance, ..
             } => {
+                self.newest.forget(section, service, instance);
                 remove(
                     self.state,
                     &keys::life(section, service, instance, czxid, self.path),
@@ -95,7 +98,7 @@ impl Linking<'_> {
         change: &ObservedChange<'_>,
         decoded: Decoded,
     ) -> Result<(), JournalError> {
-        let had = old.as_ref().and_then(|old| old.meaning.clone());
+        let had = old.as_ref().and_then(|old| old.meaning.as_ref());
         let was_unreadable = old.as_ref().is_some_and(|old| old.is_unreadable);
         let since = old.as_ref().map_or(change.captured, |old| old.since);
         let mut row = NodeRow {
@@ -111,7 +114,7 @@ impl Linking<'_> {
             (Decoded::Nothing, Some(live @ Meaning::Live { .. })) => {
                 self.unreadable(
                     &mut row,
-                    Some(live),
+                    Some(live.clone()),
                     was_unreadable,
                     "its data is empty".to_owned(),
                 );
@@ -123,7 +126,7 @@ impl Linking<'_> {
             },
             (Decoded::Nothing, Some(_)) => None,
             (Decoded::Waiting, had) => {
-                row.meaning = had;
+                row.meaning = had.cloned();
                 return self.store(old, row);
             }
             (
@@ -151,7 +154,7 @@ impl Linking<'_> {
                 return self.store(old, row);
             }
             (Decoded::Unreadable { reason, .. }, Some(had)) => {
-                self.unreadable(&mut row, Some(had), was_unreadable, reason);
+                self.unreadable(&mut row, Some(had.clone()), was_unreadable, reason);
                 return self.store(old, row);
             }
             (
@@ -249,6 +252,7 @@ impl Linking<'_> {
                 }),
                 Some(now @ Meaning::Live { instance: to, .. }),
             ) => {
+                self.newest.forget(&self.section.name, service, from);
                 remove(
                     self.state,
                     &keys::life(&self.section.name, service, from, old.czxid, self.path),
@@ -278,6 +282,7 @@ impl Linking<'_> {
                 service, instance, ..
             } => {
                 if is_new {
+                    self.newest.forget(section, service, instance);
                     let key = keys::life(section, service, instance, row.czxid, self.path);
                     self.state.put(key.bytes(), Some(self.path.as_bytes()))?;
                 }

@@ -21,7 +21,8 @@ use crate::keys;
 use crate::levels::Levels;
 use crate::linking::Linking;
 use crate::registration::ServiceKey;
-use crate::rows::{Cause, InstanceRow, NodeRow, for_each, get, root_of};
+use crate::rows::{Cause, InstanceRow, NodeRow, Row, for_each, get, root_of};
+use crate::speaking::Newest;
 
 /// A longer identity is no identity.
 const IDENTITY_BYTES_MAX: usize = 1_024;
@@ -42,6 +43,7 @@ pub struct ServiceMachine {
     listings: BTreeSet<String>,
     deadlines: Deadlines,
     levels: Levels,
+    newest: Newest,
     /// The sections that take the tree as it is, while they are filled.
     filling: Option<BTreeSet<usize>>,
 }
@@ -128,6 +130,8 @@ pub(crate) enum Subject {
     },
 }
 
+impl Row for Subject {}
+
 impl Subject {
     /// Its key.
     pub(crate) fn text(&self) -> String {
@@ -172,6 +176,7 @@ impl ServiceMachine {
             announcing: None,
             deadlines: Deadlines::default(),
             levels: Levels::default(),
+            newest: Newest::default(),
             filling: None,
         })
     }
@@ -196,6 +201,7 @@ impl ServiceMachine {
             cause: &cause,
             state,
             touches: &mut self.group.touches,
+            newest: &mut self.newest,
         };
         if change.op == Op::Delete {
             if let Some(old) = old {
@@ -249,6 +255,7 @@ impl ServiceMachine {
             deletes,
             deadlines: &mut self.deadlines,
             levels: &mut self.levels,
+            newest: &mut self.newest,
             state,
             events: Vec::new(),
             is_gap,
@@ -258,6 +265,7 @@ impl ServiceMachine {
     fn load(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError> {
         self.group = Group::default();
         self.announcing = None;
+        self.newest.clear();
         let gaps = (keys::gaps(), &mut self.gaps);
         for (kind, open) in [gaps, (keys::listings(), &mut self.listings)] {
             open.clear();
@@ -269,7 +277,7 @@ impl ServiceMachine {
         self.levels.clear();
         let levels = &mut self.levels;
         for_each(state, &keys::all(b'i'), |_, _, row| {
-            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row)
+            if let Some(row) = InstanceRow::of_bytes(row)
                 && let Some(announced) = row.announced
             {
                 levels.moved(&row.service.name, None, Some(announced.registration.status));

@@ -11,8 +11,8 @@ use serde::{Serialize, Serializer};
 use crate::announce::{liveness, session};
 use crate::flaps::FlapRow;
 use crate::keys;
-use crate::rows::{Announced, ElectionRow, InstanceRow, for_each};
-use crate::speaking::Speaking;
+use crate::rows::{Announced, ElectionRow, InstanceRow, Row, for_each};
+use crate::speaking::{Newest, Speaking};
 use crate::url::masked;
 
 /// Instances and leaders, as their last events left them.
@@ -98,7 +98,7 @@ impl Present {
             Ok(())
         })?;
         for_each(state, &keys::all(b'i'), |_, key, row| {
-            if let Ok(row) = serde_json::from_slice::<InstanceRow>(row) {
+            if let Some(row) = InstanceRow::of_bytes(row) {
                 let found = instance(keys::section_of(key), row);
                 instances.extend(found.map(|found| (key[1..].to_vec(), found)));
             }
@@ -148,7 +148,7 @@ fn of_state(section: String, row: InstanceRow, announced: Announced) -> PresentI
 fn flapping(key: &[u8], state: &mut dyn DerivedState) -> Result<Option<PresentInstance>, JournalError> {
     let section = keys::section_of(key);
     let (service, instance) = keys::flapping_of(key);
-    let speaking = Speaking::of(&section, &service, &instance, true, state)?;
+    let speaking = Speaking::of(&section, &service, &instance, true, &mut Newest::default(), state)?;
     Ok(speaking.map(|speaking| {
         let row = InstanceRow {
             service,
@@ -161,9 +161,9 @@ fn flapping(key: &[u8], state: &mut dyn DerivedState) -> Result<Option<PresentIn
         let announced = Announced {
             registration: speaking.registration,
             path: speaking.path,
-            czxid: speaking.node.czxid,
-            owner: speaking.node.owner,
-            since: speaking.node.since,
+            czxid: speaking.czxid,
+            owner: speaking.owner,
+            since: speaking.since,
         };
         PresentInstance {
             is_flapping: true,

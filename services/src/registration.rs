@@ -1,6 +1,6 @@
 //! The facts of one registration, whatever its format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::record::{Endpoint, FieldChange, InstanceStatus};
 use serde::{Deserialize, Serialize};
@@ -123,35 +123,39 @@ impl Registration {
     /// The fields in which a later state of the instance differs, in the order of the contract.
     pub(crate) fn changes_to(&self, later: &Registration) -> Vec<FieldChange> {
         let mut changes = Vec::new();
-        let mut compare = |field: &str, from: Value, to: Value| {
-            if from != to {
-                changes.push(FieldChange {
-                    field: field.to_owned(),
-                    from,
-                    to,
-                });
-            }
+        let mut changed = |field: &str, of: &dyn Fn(&Registration) -> Value| {
+            let (field, from, to) = (field.to_owned(), of(self), of(later));
+            changes.push(FieldChange { field, from, to });
         };
-        let text = |text: &Option<String>| text.clone().map_or(Value::Null, Value::from);
-        compare(
-            "status",
-            self.status.as_str().into(),
-            later.status.as_str().into(),
-        );
-        compare(
-            "endpoints",
-            endpoints(&self.endpoints),
-            endpoints(&later.endpoints),
-        );
-        compare("role", text(&self.role), text(&later.role));
-        compare("version", text(&self.version), text(&later.version));
-        compare("weight", number(&self.weight), number(&later.weight));
-        compare("zone", text(&self.zone), text(&later.zone));
-        let names = self.metadata.keys().chain(later.metadata.keys());
-        let names: std::collections::BTreeSet<&String> = names.collect();
+        if self.status != later.status {
+            changed("status", &|side| side.status.as_str().into());
+        }
+        if self.endpoints != later.endpoints {
+            changed("endpoints", &|side| {
+                serde_json::to_value(&side.endpoints).unwrap_or(Value::Null)
+            });
+        }
+        if self.role != later.role {
+            changed("role", &|side| side.role.clone().into());
+        }
+        if self.version != later.version {
+            changed("version", &|side| side.version.clone().into());
+        }
+        if self.weight != later.weight {
+            changed("weight", &|side| side.weight.clone().unwrap_or_default());
+        }
+        if self.zone != later.zone {
+            changed("zone", &|side| side.zone.clone().into());
+        }
+        if self.metadata == later.metadata {
+            return changes;
+        }
+        let names: BTreeSet<&String> = self.metadata.keys().chain(later.metadata.keys()).collect();
         for name in names {
-            let of = |side: &Registration| side.metadata.get(name).cloned().unwrap_or(Value::Null);
-            compare(&format!("metadata.{name}"), of(self), of(later));
+            let of = |side: &Registration| side.metadata.get(name).cloned().unwrap_or_default();
+            if of(self) != of(later) {
+                changed(&format!("metadata.{name}"), &of);
+            }
         }
         changes
     }
@@ -194,14 +198,6 @@ impl Registration {
     pub(crate) fn weigh(&mut self, value: Option<&Value>) {
         self.weight = value.filter(|value| scalar_text(value).is_some()).map(normal);
     }
-}
-
-fn endpoints(list: &[Endpoint]) -> Value {
-    serde_json::to_value(list).unwrap_or(Value::Null)
-}
-
-fn number(value: &Option<Value>) -> Value {
-    value.clone().unwrap_or(Value::Null)
 }
 
 /// A service, as far as it is part of the identity of an instance.

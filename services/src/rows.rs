@@ -206,24 +206,37 @@ pub(crate) fn root_of(cause: &Cause) -> &str {
     cause.root.as_ref().map_or("", ZnodePath::as_str)
 }
 
+/// A row: its form in the journal is JSON, or a compact one ([`crate::code`]).
+pub(crate) trait Row: Serialize + DeserializeOwned {
+    /// The bytes of the row.
+    fn to_bytes(&self) -> Vec<u8> {
+        json(self)
+    }
+
+    /// The row of these bytes; `None` if they are those of none.
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+impl Row for u64 {}
+impl Row for ElectionRow {}
+impl Row for QueuedRow {}
+impl Row for Registration {}
+impl Row for Rule {}
+
+pub(crate) fn json<T: Serialize>(row: &T) -> Vec<u8> {
+    serde_json::to_vec(row).expect("rows have only text keys and finite numbers")
+}
+
 /// Reads a row. One of another form is as good as none: the section is filled anew when its options change.
-pub(crate) fn get<T: DeserializeOwned>(
-    state: &mut dyn DerivedState,
-    key: &Key,
-) -> Result<Option<T>, JournalError> {
-    Ok(state
-        .get(key.bytes())?
-        .and_then(|row| serde_json::from_slice(&row).ok()))
+pub(crate) fn get<T: Row>(state: &mut dyn DerivedState, key: &Key) -> Result<Option<T>, JournalError> {
+    Ok(state.get(key.bytes())?.and_then(|row| T::of_bytes(&row)))
 }
 
 /// Writes a row.
-pub(crate) fn put<T: Serialize>(
-    state: &mut dyn DerivedState,
-    key: &Key,
-    row: &T,
-) -> Result<(), JournalError> {
-    let row = serde_json::to_vec(row).expect("rows have only text keys and finite numbers");
-    state.put(key.bytes(), Some(&row))
+pub(crate) fn put<T: Row>(state: &mut dyn DerivedState, key: &Key, row: &T) -> Result<(), JournalError> {
+    state.put(key.bytes(), Some(&row.to_bytes()))
 }
 
 /// Removes a row.

@@ -8,7 +8,7 @@ use bridge_core::journal::JournalError;
 use crate::keys;
 use crate::machine::ServiceMachine;
 use crate::registration::ServiceKey;
-use crate::rows::{ElectionRow, InstanceRow, NodeRow, ServiceRow, for_each, get, put, remove};
+use crate::rows::{ElectionRow, InstanceRow, NodeRow, Row, ServiceRow, for_each, get, json, put, remove};
 
 impl ServiceMachine {
     /// The sections whose options are new, without rows. Of the others nothing changes; sections that are gone have no
@@ -51,7 +51,7 @@ impl ServiceMachine {
 /// Removes the rows of a section that follow from znodes.
 fn forget(name: &str, state: &mut dyn DerivedState) -> Result<(), JournalError> {
     for_each(state, &keys::section(b'n', name), |state, key, row| {
-        if let Ok(node) = serde_json::from_slice::<NodeRow>(row) {
+        if let Some(node) = NodeRow::of_bytes(row) {
             remove(state, &keys::owned(node.owner, name, &keys::second_of(key)))?;
         }
         state.put(key, None)
@@ -71,8 +71,7 @@ fn keep_pending(name: &str, state: &mut dyn DerivedState) -> Result<(), JournalE
         state.put(key, None)
     })?;
     for_each(state, &keys::section(b'i', name), |state, key, row| {
-        let row = serde_json::from_slice::<InstanceRow>(row).ok();
-        let Some(row) = row.filter(|row| row.pending.is_some()) else {
+        let Some(row) = InstanceRow::of_bytes(row).filter(|row| row.pending.is_some()) else {
             return state.put(key, None);
         };
         let status = row.announced.map(|announced| announced.registration.status);
@@ -92,8 +91,7 @@ fn keep_pending(name: &str, state: &mut dyn DerivedState) -> Result<(), JournalE
             holders: Vec::new(),
             ..row
         };
-        let row = serde_json::to_vec(&row).expect("rows have only text keys and finite numbers");
-        state.put(key, Some(&row))
+        state.put(key, Some(&json(&row)))
     })
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn sentence(event: &ServiceEvent) -> String {
         ServiceEventType::LockAcquired => format!("{holder} holds the {mode} lock {lock}"),
         ServiceEventType::LockReleased => format!("{holder} released the {mode} lock {lock}"),
     };
-    plain(&text, BYTES_MAX)
+    plain(text, BYTES_MAX)
 }
 
 /// Many instances and services.
@@ -98,8 +98,8 @@ fn summary(event: &ServiceEvent) -> String {
         .iter()
         .take(FIELDS_MAX)
         .map(|(name, count)| match count {
-            0 => plain(name, VALUE_BYTES_MAX),
-            count => format!("{} {count}", plain(name, VALUE_BYTES_MAX)),
+            0 => plain(*name, VALUE_BYTES_MAX),
+            count => format!("{} {count}", plain(*name, VALUE_BYTES_MAX)),
         })
         .collect();
     let mut shown = shown.join(", ");
@@ -207,15 +207,15 @@ fn value(value: &Value) -> String {
         }
         other => other.to_string(),
     };
-    plain(&text, VALUE_BYTES_MAX)
+    plain(text, VALUE_BYTES_MAX)
 }
 
 /// The text without control characters, cut.
-fn plain(text: &str, max: usize) -> String {
-    let text: String = text
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect();
+fn plain(text: impl Into<String>, max: usize) -> String {
+    let mut text: String = text.into();
+    if text.contains(char::is_control) {
+        text = text.replace(char::is_control, " ");
+    }
     if text.len() <= max {
         return text;
     }

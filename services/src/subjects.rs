@@ -32,6 +32,9 @@ impl Announcer<'_> {
             return Ok(());
         };
         self.instance(at, &service, &instance, &cause)?;
+        if left.is_empty() {
+            return self.service(at, &service, &cause);
+        }
         let key = (section, service);
         if let Some(count) = left.get_mut(&key) {
             *count -= 1;

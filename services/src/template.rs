@@ -13,6 +13,8 @@ pub(crate) struct Template {
     home_depth: usize,
     /// The path before the first name with a brace.
     fixed: String,
+    /// The slashes of every path that matches; `None` where a part without a name may have some.
+    slashes: Option<usize>,
 }
 
 /// Longer than the paths that people write.
@@ -43,6 +45,7 @@ impl Template {
         }
         let (mut pattern, mut names) = ("^".to_owned(), Vec::new());
         let (mut rest, mut depth, mut home_depth, mut fixed) = (text, 0, None, None);
+        let mut has_any_depth = false;
         while let Some(letter) = rest.chars().next() {
             if letter == '{' {
                 let (inside, after) = placeholder(rest)?;
@@ -59,7 +62,10 @@ impl Template {
                     ),
                 };
                 match name {
-                    "_" => pattern.push_str(&format!("(?:{matched})")),
+                    "_" => {
+                        has_any_depth |= inside != "_";
+                        pattern.push_str(&format!("(?:{matched})"));
+                    }
                     name => {
                         check_name(name, &names)?;
                         pattern.push_str(&format!("(?P<{name}>{matched})"));
@@ -91,12 +97,14 @@ impl Template {
             names,
             home_depth: home_depth.unwrap_or(depth),
             fixed: fixed.unwrap_or_default(),
+            slashes: (!has_any_depth).then_some(depth),
         })
     }
 
-    /// Whether a path can match: the literal beginning is there.
+    /// Whether a path can match: its beginning and its depth are those of the template.
     pub(crate) fn covers(&self, path: &str) -> bool {
-        path.starts_with(&self.fixed)
+        let slashes = || path.bytes().filter(|byte| *byte == b'/').count();
+        path.starts_with(&self.fixed) && self.slashes.is_none_or(|count| count == slashes())
     }
 
     /// The names of a path that matches.
@@ -124,7 +132,10 @@ impl Template {
     pub(crate) fn fill(text: &str, names: &BTreeMap<&str, String>) -> String {
         let mut filled = text.to_owned();
         for (name, value) in names {
-            filled = filled.replace(&format!("{{{name}}}"), value);
+            let placeholder = format!("{{{name}}}");
+            if filled.contains(&placeholder) {
+                filled = filled.replace(&placeholder, value);
+            }
         }
         filled
     }
@@ -197,6 +208,8 @@ mod tests {
         ] {
             assert!(template.names(other).is_none(), "{other}");
         }
+        assert!(template.covers("/m/shop/v-1/i_17") && !template.covers("/m/shop/v-1"));
+        assert!(!template.covers("/m/shop/v-1/i/17"));
         let names = Template::parse("/s/{service:[a-z]{2,3}}/{guid}").unwrap();
         assert!(
             names
@@ -210,6 +223,8 @@ mod tests {
         );
         let any = Template::parse("/s/{service:.+}/{i}").unwrap();
         assert!(any.names("/s/a/b/c").is_none());
+        let any = Template::parse("/s/{_:.+}/{service}").unwrap();
+        assert!(any.covers("/s/a/b/c") && any.names("/s/a/b/c").is_some());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A convention that the configuration describes: a path with names, an encoding, and JSON pointers.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bridge_core::record::InstanceStatus;
@@ -36,9 +38,9 @@ pub(super) fn decode(config: &ServiceConfig, template: &Template, znode: &Znode<
         },
     };
     place.register(&znode, |bytes| {
-        let mut bytes = bytes.to_vec();
+        let mut bytes = Cow::Borrowed(bytes);
         for unwrap in &config.unwrap {
-            bytes = unwrapped(*unwrap, &bytes)?;
+            bytes = unwrapped(*unwrap, &bytes)?.into();
         }
         registration(config, &value(config.decode, &bytes)?)
     })
