@@ -40,6 +40,8 @@ pub const CPU: &str = "CPU of the subject, µs a change";
 pub const CPU_DELIVERED: &str = "CPU of the subject, µs a delivered version";
 /// Records that the bridge appends to its journal, events among them.
 pub const JOURNALLED: &str = "records in the journal for each write";
+/// Processor time of the subject for each of these.
+const CPU_JOURNALLED: &str = "CPU of the subject, µs a record in the journal";
 /// Processor time of the server.
 pub const ZOOKEEPER_CPU: &str = "CPU of ZooKeeper, µs a change";
 /// Processor time of the broker.
@@ -156,10 +158,9 @@ async fn round(stage: &Stage, settings: &Settings, subject: Subject, paths: &[St
     measures.insert(OTHERS, spent.others_percent());
     if let Some(mut running) = running {
         if let (Some(before), Some(after)) = (journalled, running.journalled().await?) {
-            measures.insert(
-                JOURNALLED,
-                percent(usize::try_from(after - before)?, writes) / 100.0,
-            );
+            let records = usize::try_from(after - before)?;
+            measures.insert(JOURNALLED, percent(records, writes) / 100.0);
+            measures.insert(CPU_JOURNALLED, for_each(spent.subject, records.max(1)));
         }
         measures.insert(CPU, for_each(spent.subject, writes));
         measures.insert(MEMORY, megabytes(machine::peak_memory(running.id())?));
