@@ -62,8 +62,8 @@ pub struct LogArgs {
     /// Begin at this zxid (0x300001a2f) or time (2026-11-22T13:40:00Z, 15m)
     #[arg(long, alias = "since", value_name = "ZXID|TIME", value_parser = selection::moment)]
     from: Option<Moment>,
-    /// End before this zxid or time
-    #[arg(long, value_name = "ZXID|TIME", value_parser = selection::moment)]
+    /// End with this zxid or time; a date is the whole day
+    #[arg(long, value_name = "ZXID|TIME", value_parser = selection::range_end)]
     to: Option<Moment>,
     /// Print only what this session did, or znodes that it owns
     #[arg(long, value_name = "ID", value_parser = selection::session)]

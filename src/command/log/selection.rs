@@ -20,9 +20,18 @@ pub enum Moment {
     Time(i64),
 }
 
-/// Reads a zxid or a time.
+/// Reads a zxid or a time, for `--from`.
 pub fn moment(text: &str) -> Result<Moment, String> {
-    match argument::position(text)? {
+    of_log(text, argument::position(text)?)
+}
+
+/// Reads a zxid or a time, for `--to`: a date is the whole day.
+pub fn range_end(text: &str) -> Result<Moment, String> {
+    of_log(text, argument::range_end(text)?)
+}
+
+fn of_log(text: &str, position: Position) -> Result<Moment, String> {
+    match position {
         Position::Zxid(zxid) => Ok(Moment::Zxid(zxid.0.cast_signed())),
         Position::Time(time) => Ok(Moment::Time(time.0)),
         Position::Seq(_) => Err(format!(
@@ -58,7 +67,7 @@ impl RowSelection {
     /// The conditions of these options.
     pub fn new(args: &LogArgs) -> Result<RowSelection, Failure> {
         if let (Some(Moment::Zxid(from)), Some(Moment::Zxid(to))) = (args.from, args.to)
-            && from >= to
+            && from > to
         {
             let message =
                 format!("--from 0x{from:x} --to 0x{to:x}: nothing is between them\nhelp: exchange them");
@@ -118,11 +127,11 @@ impl RowSelection {
     }
 
     fn is_within(&self, zxid: i64, time: i64) -> bool {
-        let reaches = |moment: Moment| match moment {
-            Moment::Zxid(bound) => zxid >= bound,
-            Moment::Time(bound) => time >= bound,
+        let order = |moment: Moment| match moment {
+            Moment::Zxid(bound) => zxid.cmp(&bound),
+            Moment::Time(bound) => time.cmp(&bound),
         };
-        self.from.is_none_or(reaches) && !self.to.is_some_and(reaches)
+        self.from.is_none_or(|from| order(from).is_ge()) && self.to.is_none_or(|to| order(to).is_le())
     }
 
     fn has_type(&self, name: &str) -> bool {
@@ -135,5 +144,21 @@ impl RowSelection {
             path.is_ok_and(|path| self.paths.iter().any(|pattern| pattern.selects(&path)))
         };
         self.paths.is_empty() || paths.any(selects)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_begins_a_range_with_its_first_moment_and_ends_one_with_its_last() {
+        let midnight = 1_577_836_800_000;
+
+        assert_eq!(moment("2020-01-01"), Ok(Moment::Time(midnight)));
+        assert_eq!(range_end("2020-01-01"), Ok(Moment::Time(midnight + 86_399_999)));
+        assert_eq!(range_end("2020-01-01T00:00:00Z"), Ok(Moment::Time(midnight)));
+        assert_eq!(range_end("0x5"), Ok(Moment::Zxid(5)));
+        assert!(range_end("5").unwrap_err().contains("write a zxid as 0x5"));
     }
 }
