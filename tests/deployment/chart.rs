@@ -56,7 +56,7 @@ for version in given["versions"]:
 /// The rendered objects.
 struct Rendered(Vec<Value>);
 
-async fn rendered_text(settings: &[&str]) -> bridge_servers::Result<String> {
+pub(super) async fn rendered_text(settings: &[&str]) -> bridge_servers::Result<String> {
     let chart = place("helm/zkbridge");
     let chart = chart.to_str().expect("the checkout's path is text");
     let mut words = vec!["template", "bridge", chart, "--kube-version", KUBERNETES];
@@ -409,39 +409,6 @@ async fn the_journals_have_room_on_the_volume_unless_the_values_say_how_much() {
     check(&[two, own, "persistence.size=100Gi"], &[35_840, 1024]).await;
     // A unit that the chart does not read: the default of the program.
     check(&["persistence.size=500G"], &[10_240]).await;
-}
-
-#[tokio::test]
-async fn values_with_a_literal_secret_or_a_wrong_key_are_refused_with_what_to_do() {
-    real_servers!("the values that the chart refuses");
-    let check = async |settings: &[&str], words: &[&str]| {
-        let refused = rendered_text(settings)
-            .await
-            .expect_err("it is refused")
-            .to_string();
-        assert!(
-            words.iter().all(|word| refused.contains(word)),
-            "{settings:?}: {refused}"
-        );
-        assert!(!refused.contains("hunter2"), "{refused}");
-    };
-    let sink = "config.sink[0].type=nats,config.sink[0].servers=nats://a:4222";
-    let literal = |key: &str| format!("{sink},config.sink[0].{key}=hunter2");
-    check(&[&literal("password")], &["config.sink[0].password", "secretEnv"]).await;
-    check(&[&literal("secrets[0]")], &["config.sink[0].secrets"]).await;
-    check(&[&literal("properties.sasl\\.password")], &["sasl.password"]).await;
-    check(
-        &["config.source[0].connect=a:1,config.source[0].auth.password=hunter2"],
-        &["auth.password"],
-    )
-    .await;
-    check(&["persistnce.size=1Gi"], &["persistnce"]).await;
-    check(&["http.port=none"], &["/http/port"]).await;
-    check(&["image.digest=latest"], &["/image/digest"]).await;
-    let referred = format!("{sink},config.sink[0].password=${{NATS_PASSWORD}}");
-    rendered_text(&[&referred])
-        .await
-        .expect("a reference is no literal");
 }
 
 #[tokio::test]

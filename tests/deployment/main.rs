@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 mod chart;
+mod chart_secrets;
 mod compose;
 mod image;
 mod monitoring;

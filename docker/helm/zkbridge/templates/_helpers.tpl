@@ -74,7 +74,7 @@ the size of the volume has another unit. */ -}}
 
 {{- /* What the chart decides goes over what the values say; the sizes of the journals only where the values have none. */ -}}
 {{- define "zkbridge.configObject" -}}
-{{- include "zkbridge.refuseSecrets" (dict "value" .Values.config "place" "config") -}}
+{{- include "zkbridge.refuseSecrets" (dict "value" .Values.config "place" "config" "key" "") -}}
 {{- $listen := printf "0.0.0.0:%d" (int .Values.http.port) -}}
 {{- $http := dict "listen" $listen "token" "${ZKBRIDGE_HTTP_TOKEN}" -}}
 {{- $set := dict "data_dir" "/var/lib/zkbridge" "http" $http -}}
@@ -101,25 +101,38 @@ the size of the volume has another unit. */ -}}
 {{- $config | toJson -}}
 {{- end -}}
 
-{{- /* A ConfigMap is no place for a secret: refuses texts under keys that hold one, unless they refer to it. */ -}}
+{{- /* The keys that docs/configuration-reference.md marks as *Secret*, the sinks by their type; a test compares the two. */ -}}
+{{- define "zkbridge.secretKeys" -}}
+^(http\.(tokens\.)?token|source\.(auth\.(id|password)|observer\.sasl\.password)|sink\.nats\.auth\.(nkey|password|token)|sink\.webhook\.(headers\..+|key|secrets|url)|sink\.(exec|render)\.env\..+)$
+{{- end -}}
+
+{{- /* A ConfigMap is no place for a secret: refuses texts under keys that hold one, unless they refer to it. The names of
+the second pattern are secret anywhere, as in the properties of Kafka. */ -}}
 {{- define "zkbridge.refuseSecrets" -}}
 {{- $place := .place -}}
+{{- $above := .key -}}
 {{- if kindIs "map" .value -}}
-{{- range $key, $value := .value -}}
-{{- $inner := printf "%s.%s" $place $key -}}
-{{- if regexMatch "(?i)(^|[._-])(password|passphrase|secrets?|token|nkey|seed|ssl\\.key\\.pem)$" $key -}}
+{{- range $name, $value := .value -}}
+{{- $inner := printf "%s.%s" $place $name -}}
+{{- $key := trimPrefix "." (printf "%s.%s" $above $name) -}}
+{{- $names := "(?i)(^|[._-])(password|passphrase|secrets?|token|nkey|seed|ssl\\.key\\.pem)$" -}}
+{{- if or (regexMatch (include "zkbridge.secretKeys" $) $key) (regexMatch $names $name) -}}
 {{- $texts := ternary $value (list $value) (kindIs "slice" $value) -}}
 {{- range $texts -}}
 {{- if and (kindIs "string" .) . (not (contains "${" .)) -}}
-{{- fail (printf "%s is a literal secret: put it into a Secret, name that in secretEnv or secretFiles, and write \"${NAME}\" or \"${file:/run/secrets/zkbridge/KEY}\" here" $inner) -}}
+{{- fail (printf "%s takes a secret, and a ConfigMap is no place for a literal one: put it into a Secret, name that in secretEnv or secretFiles, and write \"${NAME}\" or \"${file:/run/secrets/zkbridge/KEY}\" here; what is none can be in extraEnv" $inner) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- include "zkbridge.refuseSecrets" (dict "value" $value "place" $inner) -}}
+{{- include "zkbridge.refuseSecrets" (dict "value" $value "place" $inner "key" $key) -}}
 {{- end -}}
 {{- else if kindIs "slice" .value -}}
 {{- range $index, $value := .value -}}
-{{- include "zkbridge.refuseSecrets" (dict "value" $value "place" (printf "%s[%d]" $place $index)) -}}
+{{- $key := $above -}}
+{{- if and (eq $above "sink") (kindIs "map" $value) -}}
+{{- $key = printf "sink.%s" (toString $value.type) -}}
+{{- end -}}
+{{- include "zkbridge.refuseSecrets" (dict "value" $value "place" (printf "%s[%d]" $place $index) "key" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
