@@ -17,8 +17,9 @@ use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::Secret;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::address;
 use crate::preset::{self, Preset};
@@ -57,6 +58,7 @@ pub struct WebhookConfig {
     pub secrets: Vec<Secret>,
     /// The content of a request.
     #[serde(default)]
+    #[schemars(schema_with = "schema_of_formats")]
     pub format: Format,
     /// Messages as a known receiver reads them, of changes (`format = "record"`) or service events
     /// (`format = "service"`).
@@ -197,6 +199,16 @@ impl fmt::Debug for WebhookConfig {
         shown.field("format", &self.format).field("batch", &self.batch);
         shown.finish_non_exhaustive()
     }
+}
+
+/// The schema of `format`: no receiver of webhooks reads the envelope of Kafka Connect.
+fn schema_of_formats(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = Format::json_schema(generator);
+    let formats = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    let formats = formats.expect("each format has a description");
+    formats.retain(|format| format["const"] != Format::ConnectJson.as_str());
+    schema.insert("default".to_owned(), Format::default().as_str().into());
+    schema
 }
 
 impl WebhookConfig {
