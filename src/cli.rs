@@ -196,7 +196,8 @@ fn default_file(here: &Path, of_packages: &Path) -> PathBuf {
 /// The configuration of a command.
 #[derive(Args, Debug)]
 pub struct ConfigFlag {
-    /// Configuration file: .toml, .yaml or .json
+    /// Configuration file: .toml, .yaml or .json. Where zkbridge.toml is not in
+    /// the working directory, the default is /etc/zkbridge/zkbridge.toml
     #[arg(
         short,
         long,

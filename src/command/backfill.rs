@@ -28,9 +28,10 @@ after which no transaction is missing. Every committed transaction becomes an
 exact record with its session and time.
 Before the first start of a source it makes its journal: the snapshot is the
 first listing, the history follows, and sinks deliver it as their 'start' says.
-For a source with a journal it makes the file <source>.history beside it, which
-only 'history' reads, as the time before; nothing of it is delivered. The bridge
-may run meanwhile. To repeat the command replaces that file.
+For a source with a journal it makes the file <source>.history beside it: the
+time before, for 'history' (also with --at), 'changes --past' and the API.
+Nothing of it is delivered. The bridge may run meanwhile. To repeat the command
+replaces that file.
 Copied folders do as well as those of running servers. Their files have all
 znodes, whatever access control lists say.
 
