@@ -183,7 +183,7 @@ fn changes(changes: &[FieldChange]) -> String {
 
 fn words(change: &FieldChange) -> String {
     let value = |side: &Value| match (&*change.field, side) {
-        ("instance", Value::String(name)) => plain(&shown_instance(name, &[]), VALUE_BYTES_MAX),
+        ("instance", Value::String(name)) => plain(shown_instance(name, &[]), VALUE_BYTES_MAX),
         _ => value(side),
     };
     format!(
