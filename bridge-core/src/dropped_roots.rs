@@ -13,6 +13,7 @@ use crate::journal::{Journal, JournalError, JournalWriter};
 use crate::number::Epoch;
 use crate::path::ZnodePath;
 use crate::record::{Fidelity, GapReason, Timestamp};
+use crate::unreadable_span::HistoryPoint;
 
 /// Deletes in one transaction of the journal.
 const BATCH: u64 = 500;
@@ -76,6 +77,17 @@ pub fn delete_dropped_root(
         ..Progress::default()
     };
     journal.set_progress(root, &progress)?;
+    let until = HistoryPoint {
+        seq: journal.last_seq()?,
+        zxid: progress.reported,
+        time: now,
+    };
+    for span in journal.open_unreadable(root)? {
+        if watched.iter().any(|watched| watched.covers(&span.path)) {
+            continue;
+        }
+        journal.end_unreadable((&span.path, span.extent), &until)?;
+    }
     journal.commit()?;
     Ok(deleted)
 }

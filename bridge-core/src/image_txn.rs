@@ -12,7 +12,8 @@ use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
 use crate::journal::JournalError;
 use crate::number::{Epoch, Seq, SessionId, Zxid};
 use crate::path::ZnodePath;
-use crate::record::Stat;
+use crate::record::{GapReason, Stat, Timestamp};
+use crate::unreadable_span::{HistoryPoint, UnreadableExtent, UnreadableSpan};
 
 /// The image's row of an existing znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,75 @@ pub trait ImageTxn {
     ///
     /// If the journal cannot be written, or its content is not valid.
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError>;
+
+    /// Why the next comparison has to be recorded as a gap of an unknown begin; `None` if nothing is due.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn due_gap(&mut self) -> Result<Option<GapReason>, JournalError>;
+
+    /// Stores it: the process may end before the comparison has begun.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn set_due_gap(&mut self, reason: Option<GapReason>) -> Result<(), JournalError>;
+
+    /// The number of the last record, also of one in the open transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn last_seq(&mut self) -> Result<Seq, JournalError>;
+
+    /// Where the last walk of a root that has ended began: each znode of it that could be read is surely known up to
+    /// there. The default if none has ended.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn walked(&mut self, root: &ZnodePath) -> Result<HistoryPoint, JournalError>;
+
+    /// Stores it.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn set_walked(&mut self, root: &ZnodePath, began: &HistoryPoint) -> Result<(), JournalError>;
+
+    /// Begins the span of an unreadable znode; does nothing if it has begun. `since` is moved to the last record of the
+    /// znode that comes from a read. Beyond [`SPANS_MAX`](crate::unreadable_span::SPANS_MAX) spans, that of the root
+    /// begins, or goes on.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn begin_unreadable(
+        &mut self,
+        root: &ZnodePath,
+        znode: (&ZnodePath, UnreadableExtent),
+        since: &HistoryPoint,
+        now: Timestamp,
+    ) -> Result<(), JournalError>;
+
+    /// The spans at or below a root that have not ended, by path.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn open_unreadable(&mut self, root: &ZnodePath) -> Result<Vec<UnreadableSpan>, JournalError>;
+
+    /// Ends a span that has begun.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be written, or its content is not valid.
+    fn end_unreadable(
+        &mut self,
+        znode: (&ZnodePath, UnreadableExtent),
+        until: &HistoryPoint,
+    ) -> Result<(), JournalError>;
 
     /// How far the history is taken; `None` if the source does not read transactions, or has no position yet.
     ///

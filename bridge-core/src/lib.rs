@@ -37,3 +37,4 @@ pub mod subtree;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text_value;
+pub mod unreadable_span;

@@ -67,6 +67,13 @@ impl AsOfValue {
         self
     }
 
+    /// A path of which nothing is known, at or below a znode that may not be read.
+    pub(crate) fn unreadable(doubt: Doubt) -> AsOfValue {
+        let mut value = AsOfValue::unknown();
+        value.doubt(doubt);
+        value
+    }
+
     /// A path that the image has and no kept record speaks of.
     pub(crate) fn without_record() -> AsOfValue {
         let mut value = AsOfValue::unknown();
@@ -81,7 +88,7 @@ impl AsOfValue {
         let leaves_open = |doubt: &Doubt| {
             matches!(
                 doubt,
-                Doubt::BeforeFirst(_) | Doubt::InGap { .. } | Doubt::GapsUnread(_)
+                Doubt::BeforeFirst(_) | Doubt::InGap { .. } | Doubt::GapsUnread(_) | Doubt::Unreadable(_)
             )
         };
         match self.exists {
@@ -126,6 +133,8 @@ impl JournalQuery {
 pub(crate) struct AsOfQuery {
     position: Position,
     later: Option<Arc<Record>>,
+    /// The record with the value, once it is known.
+    found: Option<RecordRef>,
     bounds: OtherBounds,
 }
 
@@ -178,6 +187,7 @@ impl AsOfQuery {
         AsOfQuery {
             position,
             later: None,
+            found: None,
             bounds: OtherBounds::default(),
         }
     }
@@ -190,6 +200,7 @@ impl AsOfQuery {
             return None;
         }
         if self.side_of(record) == Side::Before {
+            self.found = Some(RecordRef::from(&**record));
             return Some(self.value(record, reported));
         }
         self.later = Some(Arc::clone(record));
@@ -222,6 +233,16 @@ impl AsOfQuery {
     /// The position of the question.
     pub(crate) fn position(&self) -> Position {
         self.position
+    }
+
+    /// The first record that is not certainly at or before the position.
+    pub(crate) fn later(&self) -> Option<&Record> {
+        self.later.as_deref()
+    }
+
+    /// The record with the value.
+    pub(crate) fn found(&self) -> Option<RecordRef> {
+        self.found
     }
 
     /// Whether no record is known after the position.

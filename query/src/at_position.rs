@@ -21,6 +21,7 @@ use crate::journal::JournalQuery;
 use crate::known_paths::KnownPath;
 use crate::past::PastPlace;
 use crate::timeline::late_time;
+use crate::unreadable::BlindSpots;
 use crate::visibility::Access;
 
 /// Paths that callers look up in one step: some milliseconds.
@@ -34,6 +35,7 @@ pub(crate) struct AtPosition<'a> {
     roots: Vec<RootProgress>,
     oldest: Seq,
     coverage: OnceCell<Coverage>,
+    blind: OnceCell<BlindSpots>,
     near: OnceCell<Seq>,
     /// The last transaction at or before a time, and the first after it.
     dated: OnceCell<(Option<Zxid>, Option<Zxid>)>,
@@ -52,6 +54,7 @@ impl<'a> AtPosition<'a> {
             roots: journal.reader()?.roots()?,
             oldest: journal.reader()?.oldest()?.unwrap_or_default(),
             coverage: OnceCell::new(),
+            blind: OnceCell::new(),
             near: OnceCell::new(),
             dated: OnceCell::new(),
         })
@@ -172,6 +175,13 @@ impl<'a> AtPosition<'a> {
                 self.value_walked(path, EntrySearch::default())?
             }
         };
+        let value = match value {
+            Some(value) => Some(value),
+            None => {
+                let doubt = self.blind_spots()?.doubt_of_unknown(self.journal, path);
+                doubt.map(AsOfValue::unreadable)
+            }
+        };
         let Some(mut value) = value else {
             return Ok(None);
         };
@@ -231,6 +241,9 @@ impl<'a> AtPosition<'a> {
                 let unchanged = self.journal.reader()?.imaged(path)?;
                 let value = unchanged.and_then(|znode| query.clone().unchanged(znode, self.oldest));
                 let value = value.map(|value| self.with_unfinished(value, path)).transpose()?;
+                let value = value
+                    .map(|value| self.with_blind_spot(value, path, &query))
+                    .transpose()?;
                 if value.as_ref().is_some_and(|value| value.exists == Some(true)) {
                     return Ok(value);
                 }
@@ -279,6 +292,7 @@ impl<'a> AtPosition<'a> {
         if value.exists == Some(false) {
             value = self.with_gap(value, path)?;
         }
+        value = self.with_blind_spot(value, path, query)?;
         Ok(with_merged(value, merged))
     }
 
@@ -296,7 +310,10 @@ impl<'a> AtPosition<'a> {
             true => None,
             false => self.value_before(path, &query, PastPlace::before(oldest.0))?,
         };
-        let value = before.unwrap_or_else(|| query.end(oldest.1, is_complete));
+        let value = match before {
+            Some(before) => before,
+            None => self.with_blind_spot(query.clone().end(oldest.1, is_complete), path, &query)?,
+        };
         Ok(with_merged(value, merged))
     }
 
@@ -346,10 +363,34 @@ impl<'a> AtPosition<'a> {
         query: &AsOfQuery,
         place: PastPlace,
     ) -> Result<Option<AsOfValue>, QueryError> {
-        match self.position {
-            Position::Seq(_) => Ok(None),
-            Position::Zxid(_) | Position::Time(_) => self.journal.past_value(path, query, place),
+        if let Position::Seq(_) = self.position {
+            return Ok(None);
         }
+        let mut value = self.journal.past_value(path, query, place)?;
+        // A znode that the journal could not read from its begin on is in the time before alone.
+        if let Some(value) = &mut value
+            && let Some(doubt) = self.blind_spots()?.doubt_of_unknown(self.journal, path)
+            && self.is_after_begin()?
+        {
+            value.exists = None;
+            value.doubt(doubt);
+        }
+        Ok(value)
+    }
+
+    /// Whether the position may be in the time of the journal.
+    fn is_after_begin(&self) -> Result<bool, QueryError> {
+        if self.oldest > Seq(1) {
+            return Ok(true);
+        }
+        Ok(match self.position {
+            Position::Seq(_) => true,
+            Position::Zxid(at) => self.journal.begins_at()?.is_none_or(|begin| at >= begin),
+            Position::Time(at) => {
+                let oldest = self.journal.overview()?.oldest;
+                oldest.is_none_or(|(_, captured)| at.0 >= captured.0.saturating_sub(LATE_MS))
+            }
+        })
     }
 
     /// No record is known after the value: while the watch is down, there may be changes.
@@ -373,6 +414,30 @@ impl<'a> AtPosition<'a> {
         Ok(value)
     }
 
+    /// While the znode or one above it may not be read, there may be changes without a record.
+    fn with_blind_spot(
+        &self,
+        mut value: AsOfValue,
+        path: &ZnodePath,
+        query: &AsOfQuery,
+    ) -> Result<AsOfValue, QueryError> {
+        if let Some(doubt) = self.blind_spots()?.doubt(self.journal, path, &value, query) {
+            // It may have been deleted, or created again.
+            value.exists = None;
+            value.doubt(doubt);
+        }
+        Ok(value)
+    }
+
+    /// The znodes that could not be read at the position.
+    pub(crate) fn blind_spots(&self) -> Result<&BlindSpots, QueryError> {
+        if let Some(known) = self.blind.get() {
+            return Ok(known);
+        }
+        let blind = BlindSpots::at(self.journal, self.position)?;
+        Ok(self.blind.get_or_init(|| blind))
+    }
+
     /// Whether a child of a path that did not exist, as far as its records say, certainly did not: the position is covered
     /// by the journal, and all children have the same root, whose records are complete.
     pub(crate) fn is_complete_below(&self, path: &ZnodePath) -> Result<bool, QueryError> {
@@ -392,7 +457,8 @@ impl<'a> AtPosition<'a> {
             && is_reported
             && !has_root_below
             && coverage.is_complete(path)
-            && coverage.unfinished(path).is_none())
+            && coverage.unfinished(path).is_none()
+            && !self.blind_spots()?.covers(path))
     }
 
     /// The state of the roots at the position.

@@ -6,6 +6,7 @@ use std::fmt;
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{GapReason, Op, Record, Timestamp};
+use bridge_core::unreadable_span::{HistoryPoint, UnreadableExtent, UnreadableSpan};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
@@ -21,7 +22,7 @@ pub enum Certainty {
     Missed,
     /// A delete happened at some zxid up to a known one.
     Bounded,
-    /// The watch was down, so the number of changes in between is not known.
+    /// The watch was down, or the znode may not be read, so the number of changes in between is not known.
     Gap,
     /// The value was never read, or the source keeps no data.
     Unread,
@@ -147,6 +148,12 @@ pub enum Doubt {
         /// Why.
         reason: GapReason,
     },
+    /// The znode, or one above it, may not be read, or could not be at the moment: changes of it have no event.
+    Unreadable(UnreadableZnode),
+    /// The same of this number of further znodes.
+    MoreUnreadable(u64),
+    /// An earlier version has written the records up to this one, and has not noted which znodes could not be read.
+    UnreadableUnknown(Seq),
     /// The first listing of a root is not complete.
     NotListed(ZnodePath),
     /// The first listing of a root was complete after the moment only.
@@ -157,6 +164,8 @@ pub enum Doubt {
         seq: Seq,
         /// When that was.
         at: Timestamp,
+        /// Whether a backfill has made the history from before.
+        is_backfilled: bool,
     },
     /// The kept records begin after the begin of the range.
     KnownSince {
@@ -164,11 +173,80 @@ pub enum Doubt {
         seq: Seq,
         /// When it counts.
         at: Timestamp,
+        /// Whether a backfill has made the history from before.
+        is_backfilled: bool,
     },
     /// The gaps of a root are too many to be read, or the format of the journal has no index of them.
     GapsUnread(ZnodePath),
     /// The journal has no record of anything.
     EmptyJournal,
+}
+
+/// A znode that may not be read, as a doubt names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableZnode {
+    /// The znode, or the root below which there are too many to be named.
+    pub path: ZnodePath,
+    /// Which znodes.
+    pub extent: UnreadableExtent,
+    /// Its state is surely known up to here.
+    pub since: HistoryPoint,
+    /// When it was read again; `None` while it may not be read.
+    pub until: Option<HistoryPoint>,
+}
+
+impl From<&UnreadableSpan> for UnreadableZnode {
+    fn from(span: &UnreadableSpan) -> UnreadableZnode {
+        UnreadableZnode {
+            path: span.path.clone(),
+            extent: span.extent,
+            since: span.since,
+            until: span.until,
+        }
+    }
+}
+
+impl fmt::Display for UnreadableZnode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UnreadableZnode { path, extent, .. } = self;
+        match (extent, self.until) {
+            (UnreadableExtent::Znode, None) => write!(f, "the bridge may not read {path}")?,
+            (UnreadableExtent::Znode, Some(_)) => write!(f, "the bridge could not read {path}")?,
+            (UnreadableExtent::Unnamed, None) => {
+                write!(
+                    f,
+                    "the bridge may not read znodes of {path} that are too many to be named"
+                )?;
+            }
+            (UnreadableExtent::Unnamed, Some(_)) => {
+                write!(
+                    f,
+                    "the bridge could not read znodes of {path} that were too many to be named"
+                )?;
+            }
+        }
+        match self.since {
+            since if since == HistoryPoint::default() => f.write_str(", and has never read it")?,
+            since => write!(f, " since some moment after {}", PointWords(since))?,
+        }
+        if let Some(until) = self.until {
+            write!(f, ", until {}", PointWords(until))?;
+        }
+        f.write_str(": changes of it and of what is below it have no record")
+    }
+}
+
+/// A place in the history for a sentence: the parts of it that are known.
+struct PointWords(HistoryPoint);
+
+impl fmt::Display for PointWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HistoryPoint { seq, zxid, time } = self.0;
+        match time {
+            Timestamp(0) => write!(f, "seq {seq} ({zxid})"),
+            time => write!(f, "{time} (seq {seq}, {zxid})"),
+        }
+    }
 }
 
 /// The latest moment at which something happened.
@@ -199,7 +277,12 @@ impl Doubt {
             Doubt::Overwritten(_) => Certainty::Superseded,
             Doubt::Missed { .. } | Doubt::Compacted(_) => Certainty::Missed,
             Doubt::DeletedUpTo { .. } => Certainty::Bounded,
-            Doubt::MissedUnknown(_) | Doubt::InGap { .. } | Doubt::GapsUnread(_) => Certainty::Gap,
+            Doubt::MissedUnknown(_)
+            | Doubt::InGap { .. }
+            | Doubt::GapsUnread(_)
+            | Doubt::Unreadable(_)
+            | Doubt::MoreUnreadable(_)
+            | Doubt::UnreadableUnknown(_) => Certainty::Gap,
             Doubt::Unread(_) | Doubt::NoValue | Doubt::FirstValue { .. } | Doubt::Recreated { .. } => {
                 Certainty::Unread
             }
@@ -321,22 +404,57 @@ impl fmt::Display for Doubt {
                 f,
                 "the journal has more gaps of {root} than are looked at, or no index of them: this may be inside one"
             ),
+            Doubt::Unreadable(znode) => znode.fmt(f),
+            Doubt::MoreUnreadable(1) => {
+                f.write_str("the bridge may not read one more znode, or could not: 'zkbridge gaps' lists it")
+            }
+            Doubt::MoreUnreadable(more) => write!(
+                f,
+                "the bridge may not read {more} more znodes, or could not: 'zkbridge gaps' lists them"
+            ),
+            Doubt::UnreadableUnknown(until) => write!(
+                f,
+                "an earlier version wrote the records up to {until} and did not note which znodes it could not read: such a \
+                 znode is answered there with the last value that was read"
+            ),
             Doubt::EmptyJournal => f.write_str("the journal has no record yet"),
             Doubt::NotListed(root) => write!(
                 f,
                 "the first listing of {root} is not complete: znodes without a record may have existed"
             ),
-            Doubt::BeforeListing { root, seq, at } => write!(
-                f,
-                "the journal knows the whole of {root} since {at} (seq {seq}): znodes without a record may have existed \
-                 before; 'zkbridge backfill' makes earlier history from transaction logs"
-            ),
-            Doubt::KnownSince { seq, at } => write!(
-                f,
-                "the journal has records since {at} (seq {seq}) and knows nothing of the time before; 'zkbridge backfill' \
-                 makes earlier history from transaction logs"
-            ),
+            Doubt::BeforeListing {
+                root,
+                seq,
+                at,
+                is_backfilled,
+            } => {
+                write!(
+                    f,
+                    "the journal knows the whole of {root} since {at} (seq {seq}): znodes without a record may have existed \
+                     before"
+                )?;
+                backfill_hint(*is_backfilled, f)
+            }
+            Doubt::KnownSince {
+                seq,
+                at,
+                is_backfilled,
+            } => {
+                write!(
+                    f,
+                    "the journal has records since {at} (seq {seq}) and knows nothing of the time before"
+                )?;
+                backfill_hint(*is_backfilled, f)
+            }
         }
+    }
+}
+
+/// Who has an earlier history needs no hint to make it.
+fn backfill_hint(is_backfilled: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match is_backfilled {
+        true => Ok(()),
+        false => f.write_str("; 'zkbridge backfill' makes earlier history from transaction logs"),
     }
 }
 

@@ -297,6 +297,7 @@ impl JournalQuery {
         Ok(Some(Doubt::KnownSince {
             seq: first.seq,
             at: self.counted_at(first.seq, first.time.captured)?,
+            is_backfilled: self.past.is_some(),
         }))
     }
 

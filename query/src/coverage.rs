@@ -99,6 +99,8 @@ pub(crate) struct RootCoverage {
     ahead: GapsAhead,
     /// Whether there are more marks than are looked at, or none can be found: then nothing is known of gaps.
     is_unread: bool,
+    /// Whether a file has the history from before the journal.
+    is_backfilled: bool,
     /// The epochs that had begun at its last mark that shows it complete.
     epochs: usize,
 }
@@ -189,6 +191,7 @@ impl RootCoverage {
                 root: self.root.clone(),
                 seq,
                 at,
+                is_backfilled: self.is_backfilled,
             },
             None if self.is_listed_now => Doubt::Removed,
             None => Doubt::NotListed(self.root.clone()),
@@ -282,6 +285,7 @@ impl JournalQuery {
                 unfinished: None,
                 ahead: GapsAhead::default(),
                 is_unread: false,
+                is_backfilled: self.past.is_some(),
                 epochs: 0,
             });
         }

@@ -49,11 +49,12 @@ mod tests;
 mod timeline;
 mod tree_at;
 mod tree_walk;
+mod unreadable;
 mod visibility;
 
 pub use activity::{ActivityCounts, ActivityKey, ActivityPage, Grouping};
 pub use as_of::AsOfValue;
-pub use certainty::{Certainty, Doubt, RecordRef};
+pub use certainty::{Certainty, Doubt, RecordRef, UnreadableZnode};
 pub use changes::{ChangesPage, GapMark, Range, SCAN_MAX, STEP};
 pub use cut::Cut;
 pub use error::QueryError;
@@ -68,6 +69,7 @@ pub use position::{BadPosition, POSITION_FORMS, parse_position, parse_range_end,
 pub use selection::{BadPattern, PathPattern, Selection};
 pub use subtree::{FactsThen, SubtreeMoment, SubtreePage, SubtreeZnode};
 pub use tree_at::{TreePage, TreeQuestion};
+pub use unreadable::{UnreadableItem, UnreadablePoint};
 pub use visibility::{Access, AllVisible, Visibility};
 
 /// The largest page of a list. A larger limit is taken as this one.

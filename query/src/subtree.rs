@@ -18,6 +18,7 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::KnownPaths;
 use crate::tree_walk::WalkLimits;
+use crate::unreadable::ListScope;
 
 /// A page: some 100 ms.
 const PAGE: WalkLimits = WalkLimits {
@@ -105,7 +106,7 @@ impl JournalQuery {
     ) -> Result<SubtreeMoment, QueryError> {
         self.must_be_visible(under)?;
         let at = AtPosition::new(self, position, now)?;
-        let mut moment = self.moment_of(&at)?;
+        let mut moment = self.moment_of_list(&at, ListScope::Subtree(under))?;
         let of_others = |doubt: &Doubt| {
             let root = match doubt {
                 Doubt::InGap { root, .. }

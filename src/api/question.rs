@@ -40,7 +40,8 @@ pub(super) fn moment(
     parameters: &Parameters,
     now: Timestamp,
 ) -> Result<Document, Problem> {
-    Document::json(&journal.moment(parameters.moment("at", journal, now)?, now)?)
+    let at = parameters.moment("at", journal, now)?;
+    Document::json(&journal.moment_under(&ZnodePath::slash(), at, now)?)
 }
 
 pub(super) fn node(

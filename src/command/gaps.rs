@@ -3,8 +3,8 @@
 use bridge_console::text::escaped;
 use bridge_console::{Color, Style};
 use bridge_core::journal::Position;
-use bridge_query::GapSpan;
 use bridge_query::answer::RangeQuestion;
+use bridge_query::{GapSpan, UnreadableItem};
 use clap::Args;
 
 use super::question::{COUNT, QuestionFlags, doubt_lines, pages, rest_words};
@@ -21,6 +21,8 @@ Examples:
 In a gap changes of a root may have been missed. It begins with the last moment
 at which the bridge is known to have captured every change. At its end the
 bridge has compared the tree with the journal, and the differences are records.
+Znodes that the bridge could not read follow: changes of such a znode and of all
+below it are missed. It may have begun at any moment after the first time shown.
 Reads only the journal.
 
 Exit codes: 0 printed, 2 the command line or the configuration is wrong,
@@ -65,6 +67,9 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
     for gap in &list.items {
         text.push_str(&gap_lines(gap));
     }
+    for znode in &list.unreadable {
+        text.push_str(&unreadable_lines(znode));
+    }
     print(&text)?;
     if list.items.is_empty() {
         notice(match list.doubts.is_empty() {
@@ -76,6 +81,32 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
         notice(words);
     }
     Ok(())
+}
+
+fn unreadable_lines(znode: &UnreadableItem) -> String {
+    let since = match znode.since {
+        None => "never read".to_owned(),
+        Some(since) => match since.at {
+            Some(at) => to_the_second(at),
+            None => format!("seq {}", since.seq),
+        },
+    };
+    let until = match znode.until {
+        None => "still not readable".to_owned(),
+        Some(until) => until
+            .at
+            .map_or_else(|| format!("seq {}", until.seq), to_the_second),
+    };
+    format!(
+        "○ {since} – {until}\n    {}: unreadable{}, found {}\n",
+        escaped(&znode.path),
+        if znode.unnamed {
+            ", too many to be named"
+        } else {
+            ""
+        },
+        to_the_second(znode.found.at)
+    )
 }
 
 fn gap_lines(gap: &GapSpan) -> String {

@@ -101,6 +101,7 @@ pub fn pages<T>(
         all.items.extend(more.items);
         all.scanned += more.scanned;
         all.gaps.extend(more.gaps);
+        all.unreadable.extend(more.unreadable);
         all.unknown += more.unknown;
         for doubt in more.doubts {
             if !all.doubts.contains(&doubt) {
@@ -227,6 +228,7 @@ mod tests {
             next: next.map(str::to_owned),
             scanned: 1,
             gaps: Vec::new(),
+            unreadable: Vec::new(),
             unknown: 1,
             doubts: Vec::new(),
         }

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use bridge_config::SourceConfig;
 use bridge_console::{Color, Style};
 use bridge_core::journal::Position;
+use bridge_core::number::Seq;
 use bridge_core::path::ZnodePath;
-use bridge_core::record::Acl;
+use bridge_core::record::{Acl, Timestamp};
 use bridge_core::secret::Secret;
-use bridge_query::{Certainty, Doubt, JournalQuery, SubtreeMoment};
+use bridge_query::{Certainty, Doubt, JournalQuery, QueryError, SubtreeMoment};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::question::{never_seen, only_journal};
@@ -325,7 +326,10 @@ impl Planning<'_> {
         let summary_of = text::PlanSummary::new(&self.moment, &draft, &live);
         let settled = draft.settle(&self.rule, &lists);
         let (operations, draft) = settled.map_err(|refusals| {
-            let before = self.moment.moment.seq;
+            let before = match certain_before(self.journal, &place.under, &self.moment, now) {
+                Ok(before) => before,
+                Err(error) => return error.into(),
+            };
             text::refused(&refusals, before, self.rules.changes_max, self.args.json)
         })?;
         // Run again, a plan must not miss the znode that it has deleted.
@@ -350,6 +354,39 @@ impl Planning<'_> {
         );
         Ok((RestorePlan { header, operations }, summary_of.with(draft)))
     }
+}
+
+/// Gaps that are left behind to find a moment outside of all.
+const GAPS_MAX: usize = 20;
+
+/// The last record before a moment at which nothing is open about the subtree as a whole; `None` if none is near.
+fn certain_before(
+    journal: &JournalQuery,
+    under: &ZnodePath,
+    moment: &SubtreeMoment,
+    now: Timestamp,
+) -> Result<Option<Seq>, QueryError> {
+    let mut seq = moment.moment.seq;
+    for _ in 0..GAPS_MAX {
+        if seq == Seq::ZERO {
+            return Ok(None);
+        }
+        let at = journal.subtree_moment(under, Position::Seq(seq), now)?;
+        let begins = at.moment.doubts.iter().map(|doubt| match doubt {
+            // The record itself is inside the gap.
+            Doubt::InGap { begin, .. } => Some(Seq(begin.0.saturating_sub(1))),
+            Doubt::Unreadable(znode) => Some(znode.since.seq),
+            _ => None,
+        });
+        let Some(begins) = begins.collect::<Option<Vec<Seq>>>() else {
+            return Ok(None);
+        };
+        match begins.into_iter().min() {
+            Some(begin) => seq = begin.min(Seq(seq.0 - 1)),
+            None => return Ok(Some(seq)),
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses places that a restore never reads from or writes to.
@@ -404,7 +441,12 @@ fn check_moment(
         return Ok(());
     }
     let lines: Vec<String> = open.iter().map(|doubt| format!("\n  {doubt}")).collect();
+    let is_unreadable = |doubt: &&Doubt| matches!(doubt, Doubt::Unreadable(_) | Doubt::MoreUnreadable(_));
     let help = match open.iter().all(|doubt| doubt.certainty() == Certainty::Gap) {
+        true if open.iter().all(is_unreadable) => {
+            "choose a moment at which they could be read ('zkbridge gaps' lists when), or take the state that was read last \
+             with --accept gap"
+        }
         true => {
             "choose a moment outside of the gap ('zkbridge gaps' lists them), or take the state before it with --accept gap"
         }

@@ -78,7 +78,7 @@ struct TreeItem {
 pub fn run(args: &TreeArgs) -> Result<(), Failure> {
     let journal = args.flags.journal()?;
     let now = wall_clock()();
-    let moment = journal.moment(args.at, now)?;
+    let moment = journal.moment_under(&args.path, args.at, now)?;
     // Every level is asked at the same moment, whatever is appended meanwhile.
     let at = argument::position(&moment.at).expect("a moment is read again");
     let mut answer = TreeAnswer {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
+mod blind_spots;
 #[path = "../end_to_end/bridge.rs"]
 #[allow(dead_code, reason = "the end-to-end tests need more of it")]
 mod bridge;

@@ -146,10 +146,7 @@ fn read_answered(
             follow.absorb(path, covers, None);
             return missing(context, follow, walk, path);
         }
-        Outcome::Denied => {
-            let root = context.roots[root].path.clone();
-            context.unreadable.add(&root, path);
-        }
+        Outcome::Denied => context.deny(root, path)?,
     }
     Ok(())
 }
@@ -215,8 +212,7 @@ fn listed(
         }
         Outcome::Denied => {
             walk.listed(path, None);
-            let root = context.roots[root].path.clone();
-            context.unreadable.add(&root, path);
+            context.deny(root, path)?;
             Ok(())
         }
         Outcome::Missing if *path == context.roots[root].path => {

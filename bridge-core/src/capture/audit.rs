@@ -260,8 +260,7 @@ pub(crate) fn check(
     let was_unreadable = context.unreadable.is_named(path);
     match (outcome, context.image.node(path)?) {
         (Outcome::Denied, _) => {
-            let root = context.roots[root].path.clone();
-            context.unreadable.add(&root, path);
+            context.deny(root, path)?;
             Ok(())
         }
         (Outcome::Found { .. }, _) if was_unreadable => Err(StepError::Doubt(GapReason::Permission)),

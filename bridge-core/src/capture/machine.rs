@@ -1,13 +1,11 @@
 //! The machine: handles each input in each state.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::append::{Append, RecordKind};
 use crate::image_txn::ImageTxn;
 use crate::machine::{CaptureState, Counters, Fulfilled, SourceMachine, StepOutcome};
 use crate::number::{Epoch, Zxid};
-use crate::path::ZnodePath;
 use crate::record::{GapReason, Timestamp};
 use crate::source::SourceRequest;
 
@@ -45,6 +43,8 @@ pub struct Capture {
     pub(super) lists: Lists,
     /// Why the next epoch compares, until a comparison is complete; `None`: as the connection says.
     pub(super) reason: Option<GapReason>,
+    /// The `reason` that the journal has; `None` until it is read.
+    pub(super) stored_reason: Option<Option<GapReason>>,
     pub(super) fulfilled: Fulfilled,
     pub(super) lag_attempts: u32,
     pub(super) denials: Denials,
@@ -77,6 +77,7 @@ impl Capture {
             unreadable: Unreadable::default(),
             counters: Counters::default(),
             reason: Some(GapReason::Started),
+            stored_reason: None,
             fulfilled: Fulfilled::default(),
             lag_attempts: 0,
             denials: Denials::default(),
@@ -92,6 +93,7 @@ impl Capture {
         outcome: &mut StepOutcome,
     ) -> StepResult<()> {
         let recorded = self.records();
+        self.load_reason(image)?;
         match input {
             Input::Connected { session } => self.connected(session, image, outcome)?,
             Input::Disconnected => self.detach(None),
@@ -120,6 +122,7 @@ impl Capture {
             }
         }
         self.go_on(now, image, outcome)?;
+        self.store_reason(image)?;
         if self.records() != recorded {
             self.timers.journalled();
         }
@@ -144,6 +147,7 @@ impl Capture {
         let fulfilled = std::mem::take(&mut self.fulfilled);
         self.options.accept_baseline |= fulfilled.accept_baseline;
         self.reason = GapReason::last_of(fulfilled.reason, self.reason);
+        self.stored_reason = None;
         // It was checked with an image that is no more.
         self.lineage = Lineage::Open;
     }
@@ -422,6 +426,7 @@ impl Capture {
                 true,
                 self.options.limits,
             ));
+            attached.roots[0].begin_walk(now, image)?;
         }
         let again = self.lists.again();
         if !again.is_empty() {
@@ -452,7 +457,7 @@ impl Capture {
         outcome: &mut StepOutcome,
     ) -> StepResult<()> {
         loop {
-            self.end_walk_if_done();
+            self.end_walk_if_done(now, image)?;
             let Some((mut context, follow, _, _)) = self.parts(now, image) else {
                 return Ok(());
             };
@@ -484,37 +489,25 @@ impl Capture {
     }
 
     /// Ends a finished walk: queues a mark after the events so far, or starts the audit of the next root.
-    fn end_walk_if_done(&mut self) {
+    fn end_walk_if_done(&mut self, now: Timestamp, image: &mut dyn ImageTxn) -> StepResult<()> {
         let EpochState::Attached(attached) = &mut self.state else {
-            return;
+            return Ok(());
         };
         let Some(walk) = attached.walk.take_if(|walk| walk.is_done()) else {
-            return;
+            return Ok(());
         };
         if !walk.is_audit {
             attached.roots[walk.root].freeze(attached.follow.end());
             attached.follow.push_mark(walk.root);
-            return;
+            return Ok(());
         }
+        attached.roots[walk.root].end_walk(image)?;
         let next = walk.root + 1;
-        attached.walk = attached
-            .roots
-            .get(next)
-            .map(|root| RootWalk::new(next, root.path.clone(), true, self.options.limits));
-    }
-
-    /// Handles an event that a read contradicts. An ensemble that is restored to an older state under an open
-    /// connection causes this, too, once.
-    fn denied(&mut self, path: ZnodePath, outcome: &mut StepOutcome) {
-        if self.options.roots.contains(&path) && self.denials.add(self.counters.exact_updates()) {
-            self.state = EpochState::Halted;
-            let cluster = self.options.cluster.clone();
-            outcome.halt = Some(Halt::WrongPaths { cluster, root: path });
-            return;
+        if let Some(root) = attached.roots.get_mut(next) {
+            root.begin_walk(now, image)?;
+            let path = root.path.clone();
+            attached.walk = Some(RootWalk::new(next, path, true, self.options.limits));
         }
-        self.detach(Some(GapReason::Liveness));
-        outcome.requests.push(SourceRequest::Reconnect {
-            after: Duration::ZERO,
-        });
+        Ok(())
     }
 }

@@ -29,6 +29,7 @@ mod canary;
 mod compare;
 mod contract;
 mod denials;
+mod due_gap;
 mod follow;
 mod lineage;
 pub(crate) mod lists;

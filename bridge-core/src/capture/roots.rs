@@ -6,9 +6,10 @@ use crate::append::{Append, Change, NodeFacts, Read, RecordKind};
 use crate::image_txn::{ImageTxn, OpenRun, Progress};
 use crate::journal::JournalError;
 use crate::machine::Counters;
-use crate::number::{Epoch, Zxid};
+use crate::number::{Epoch, Seq, Zxid};
 use crate::path::ZnodePath;
 use crate::record::{Data, DataForm, Fidelity, GapReason, Op, Stat, Timestamp};
+use crate::unreadable_span::{HistoryPoint, UnreadableExtent};
 
 use super::lists::Lists;
 use super::options::{CaptureOptions, DataMode};
@@ -21,6 +22,8 @@ pub(crate) struct Root {
     pub(crate) phase: RootPhase,
     progress: Progress,
     changed: bool,
+    /// Where its present walk or audit began, or its last one.
+    began: HistoryPoint,
     /// The greatest zxid in any Stat or event since the walk began.
     seen: Zxid,
     /// Whether the walk read any Stat.
@@ -91,6 +94,7 @@ impl Root {
             phase: RootPhase::Waiting,
             progress,
             changed: false,
+            began: HistoryPoint::default(),
             seen: Zxid::ZERO,
             has_listed: false,
             was_unreadable: false,
@@ -188,6 +192,26 @@ impl Root {
         self.progress.reported
     }
 
+    /// Notes where a walk or an audit begins, before its first read.
+    pub(crate) fn begin_walk(
+        &mut self,
+        now: Timestamp,
+        image: &mut dyn ImageTxn,
+    ) -> Result<(), JournalError> {
+        self.began = HistoryPoint {
+            seq: image.last_seq()?,
+            zxid: self.progress.reported,
+            time: now,
+        };
+        Ok(())
+    }
+
+    /// Stores that the walk or audit has ended: each znode of the root is known up to its begin, but for those that may
+    /// not be read.
+    pub(crate) fn end_walk(&self, image: &mut dyn ImageTxn) -> Result<(), JournalError> {
+        image.set_walked(&self.path, &self.began)
+    }
+
     pub(crate) fn is_watched(&self) -> bool {
         self.phase == RootPhase::Watched
     }
@@ -204,6 +228,11 @@ impl StepContext<'_> {
         from: Option<Zxid>,
     ) -> Result<(), JournalError> {
         let root = &mut self.roots[index];
+        root.begin_walk(self.now, self.image)?;
+        if matches!(reason, GapReason::Rebaselined) {
+            // The zxids of the replaced history do not apply to this one.
+            root.began.zxid = Zxid::ZERO;
+        }
         root.seen = Zxid::ZERO;
         root.has_listed = false;
         root.was_unreadable = self.unreadable.has(&root.path);
@@ -227,7 +256,44 @@ impl StepContext<'_> {
         root.progress.run = Some(OpenRun { id: run, index: 0 });
         root.changed = true;
         root.phase = RootPhase::Walking(Bracket::Run(run));
-        self.control(index, RecordKind::RunBegin { run })
+        self.control(index, RecordKind::RunBegin { run })?;
+        Ok(())
+    }
+
+    /// Notes that a server denies the read of a znode, and since when its state is not known: since the last complete
+    /// walk, or since what its last Stat shows.
+    pub(crate) fn deny(&mut self, index: usize, path: &ZnodePath) -> Result<(), JournalError> {
+        let root = &self.roots[index].path;
+        let Some(extent) = self.unreadable.add(root, path) else {
+            return Ok(());
+        };
+        let mut since = self.image.walked(root)?;
+        if let (UnreadableExtent::Znode, Some(node)) = (extent, self.image.node(path)?) {
+            since = since.max(HistoryPoint {
+                seq: since.seq,
+                zxid: node.newest_zxid(),
+                time: node
+                    .stat
+                    .and_then(|stat| Timestamp::of_stat(stat.mtime))
+                    .unwrap_or(since.time),
+            });
+        }
+        self.image
+            .begin_unreadable(root, (path, extent), &since, self.now)
+    }
+
+    /// Ends the spans of the znodes that the walk of a root has read again, or has found to be gone.
+    fn end_unreadable(&mut self, index: usize, until: &HistoryPoint) -> Result<(), JournalError> {
+        for span in self.image.open_unreadable(&self.roots[index].path)? {
+            let unreadable = &*self.unreadable;
+            let is_denied = unreadable.has(&span.path) || unreadable.covers(&span.path);
+            // The walk has not read it.
+            let is_left_out = self.options.is_left_out(&span.path);
+            if !is_denied && !is_left_out {
+                self.image.end_unreadable((&span.path, span.extent), until)?;
+            }
+        }
+        Ok(())
     }
 
     /// The id of a run, from the source, the root, the epoch and the time, so that it is unique.
@@ -250,8 +316,8 @@ impl StepContext<'_> {
         }
         root.phase = RootPhase::Watched;
         self.counters.walks += 1;
-        match bracket {
-            Bracket::Run(run) => self.close_run(index, run),
+        let (seq, zxid) = match bracket {
+            Bracket::Run(run) => (self.close_run(index, run)?, self.roots[index].seen),
             Bracket::Gap {
                 epoch,
                 from_zxid,
@@ -265,18 +331,19 @@ impl StepContext<'_> {
                     _ => root.seen.max(from_zxid),
                 };
                 root.reported(to_zxid);
-                self.control(
-                    index,
-                    RecordKind::GapEnd {
-                        epoch,
-                        from_zxid,
-                        to_zxid,
-                        reason,
-                        differences: differences.unwrap_or_default(),
-                    },
-                )
+                let end = RecordKind::GapEnd {
+                    epoch,
+                    from_zxid,
+                    to_zxid,
+                    reason,
+                    differences: differences.unwrap_or_default(),
+                };
+                (self.control(index, end)?, to_zxid.max(from_zxid))
             }
-        }
+        };
+        let time = self.now;
+        self.end_unreadable(index, &HistoryPoint { seq, zxid, time })?;
+        self.roots[index].end_walk(self.image)
     }
 
     /// Appends the begin of a gap before the first record inside it, at the latest before its end: an attempt that ends
@@ -304,10 +371,11 @@ impl StepContext<'_> {
                 from_zxid,
                 reason,
             },
-        )
+        )?;
+        Ok(())
     }
 
-    fn close_run(&mut self, index: usize, run: Uuid) -> Result<(), JournalError> {
+    fn close_run(&mut self, index: usize, run: Uuid) -> Result<Seq, JournalError> {
         let unreadable = self.unreadable.count(&self.roots[index].path);
         let root = &mut self.roots[index];
         let nodes = root.progress.run.as_ref().map_or(0, |run| run.index);
@@ -335,7 +403,7 @@ impl StepContext<'_> {
         )
     }
 
-    fn control(&mut self, index: usize, word: RecordKind) -> Result<(), JournalError> {
+    fn control(&mut self, index: usize, word: RecordKind) -> Result<Seq, JournalError> {
         let op = match &word {
             RecordKind::RunBegin { .. } => Op::SnapshotBegin,
             RecordKind::RunEnd { .. } => Op::SnapshotEnd,
@@ -349,8 +417,7 @@ impl StepContext<'_> {
             root,
             captured: self.now,
             word,
-        })?;
-        Ok(())
+        })
     }
 
     /// Appends a change and counts it.

@@ -64,7 +64,7 @@ impl Follow {
         match outcome {
             None => Ok(SettlingTurn::ReadAgain),
             Some(Outcome::Denied) => {
-                context.unreadable.add(&context.roots[root].path, path);
+                context.deny(root, path)?;
                 self.drop_until(path, self.window.covers);
                 Ok(SettlingTurn::Done)
             }

@@ -344,9 +344,7 @@ impl Follow {
                 Some(Outcome::Found { .. }) => return Err(StepError::Doubt(GapReason::Permission)),
                 Some(Outcome::Missing) => Settled::Done,
                 Some(Outcome::Denied) => {
-                    context
-                        .unreadable
-                        .add(&context.roots[event.root].path, &event.path);
+                    context.deny(event.root, &event.path)?;
                     Settled::Done
                 }
             },
@@ -368,9 +366,7 @@ impl Follow {
             {
                 None => self.wait_for_read(event),
                 Some(Outcome::Denied) => {
-                    context
-                        .unreadable
-                        .add(&context.roots[event.root].path, &event.path);
+                    context.deny(event.root, &event.path)?;
                     Settled::Done
                 }
                 Some(Outcome::Missing) => return Err(StepError::Doubt(GapReason::Permission)),

@@ -1,13 +1,14 @@
 //! Znodes that the bridge may not read. Servers send no events of them, and no error (ZOOKEEPER-4799), so each is
-//! counted and named.
+//! counted and named. The journal keeps since when ([`crate::unreadable_span`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::path::ZnodePath;
+use crate::unreadable_span::{SPANS_MAX, UnreadableExtent};
 
 /// The most znodes kept by name, to bound memory; further ones are only counted.
-const NAMED_MAX: usize = 10_000;
+const NAMED_MAX: usize = SPANS_MAX;
 
 /// The unreadable znodes known at present.
 #[derive(Debug, Default)]
@@ -17,16 +18,17 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Adds an unreadable znode; returns `true` if it was not known.
-    pub(crate) fn add(&mut self, root: &ZnodePath, path: &ZnodePath) -> bool {
+    /// Adds an unreadable znode; returns how it is known if it was not.
+    pub(crate) fn add(&mut self, root: &ZnodePath, path: &ZnodePath) -> Option<UnreadableExtent> {
         if self.named.contains(path) {
-            return false;
+            return None;
         }
         if self.named.len() < NAMED_MAX {
-            return self.named.insert(path.clone());
+            self.named.insert(path.clone());
+            return Some(UnreadableExtent::Znode);
         }
         *self.unnamed.entry(root.clone()).or_default() += 1;
-        true
+        Some(UnreadableExtent::Unnamed)
     }
 
     /// Forgets the znodes below a root, before it is listed again.

@@ -16,6 +16,7 @@ use super::position;
 use super::progress::{self, Roots};
 use super::shadow_load::ShadowLoad;
 use super::shadows::Shadows;
+use super::unreadable;
 use super::writer::Journal;
 use crate::append::{Append, NodeFacts, RecordKind};
 use crate::committed::{HistoryPosition, ShadowKey, ShadowNode};
@@ -23,7 +24,8 @@ use crate::derive::DerivationMark;
 use crate::image_txn::{Children, ImageTxn, Node, Progress};
 use crate::number::{Epoch, Seq, SessionId};
 use crate::path::ZnodePath;
-use crate::record::{GapReason, Stat};
+use crate::record::{GapReason, Stat, Timestamp};
+use crate::unreadable_span::{HistoryPoint, UnreadableExtent, UnreadableSpan};
 
 /// The key in `meta` of the last record that the image has applied.
 const APPLIED: &str = "applied";
@@ -258,6 +260,72 @@ impl ImageTxn for Journal {
                 journal.image.roots.set_progress(id, progress);
             }
             Ok(())
+        })
+    }
+
+    fn due_gap(&mut self) -> Result<Option<GapReason>, JournalError> {
+        self.read_beside("reading which gap is due", |journal| {
+            progress::due_gap(&journal.connection)
+        })
+    }
+
+    fn set_due_gap(&mut self, reason: Option<GapReason>) -> Result<(), JournalError> {
+        self.write_beside("storing which gap is due", |journal| {
+            progress::set_due_gap(&journal.connection, reason)
+        })
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, JournalError> {
+        Ok(self.log.head)
+    }
+
+    fn walked(&mut self, root: &ZnodePath) -> Result<HistoryPoint, JournalError> {
+        self.read_beside("reading when a root was walked", |journal| {
+            unreadable::walked(&journal.connection, root)
+        })
+    }
+
+    fn set_walked(&mut self, root: &ZnodePath, began: &HistoryPoint) -> Result<(), JournalError> {
+        self.write_beside("storing when a root was walked", |journal| {
+            match journal.image.roots.id(&journal.connection, Some(root))? {
+                Some(id) => unreadable::set_walked(&journal.connection, id, began),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn begin_unreadable(
+        &mut self,
+        root: &ZnodePath,
+        znode: (&ZnodePath, UnreadableExtent),
+        since: &HistoryPoint,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.write("storing that a znode may not be read", |journal| {
+            let last = match znode.1 {
+                UnreadableExtent::Znode => journal.image.paths.find(&journal.connection, znode.0)?,
+                UnreadableExtent::Unnamed => None,
+            };
+            let last = last.and_then(|place| place.last);
+            let seq = unreadable::last_read(&journal.connection, last)?.max(since.seq);
+            let (since, found) = (HistoryPoint { seq, ..*since }, (journal.log.head, now));
+            unreadable::begin(&journal.connection, root, znode, &since, found)
+        })
+    }
+
+    fn open_unreadable(&mut self, root: &ZnodePath) -> Result<Vec<UnreadableSpan>, JournalError> {
+        self.read_beside("reading which znodes may not be read", |journal| {
+            unreadable::open_below(&journal.connection, root)
+        })
+    }
+
+    fn end_unreadable(
+        &mut self,
+        znode: (&ZnodePath, UnreadableExtent),
+        until: &HistoryPoint,
+    ) -> Result<(), JournalError> {
+        self.write_beside("storing that a znode was read again", |journal| {
+            unreadable::end(&journal.connection, znode, until)
         })
     }
 

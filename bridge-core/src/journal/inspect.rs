@@ -26,7 +26,7 @@ const AT_ONCE: ReadLimit = ReadLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `facts`,
-    /// `position`, `cursors`, `aside`, `stretches`, `ended`.
+    /// `position`, `cursors`, `aside`, `stretches`, `ended`, `unreadable`.
     pub subject: &'static str,
     /// The affected path, if there is one.
     pub path: Option<String>,
@@ -215,6 +215,22 @@ const INTEGRITY_QUERIES: &[IntegrityQuery] = &[
         sql: "SELECT NULL, NULL, NULL FROM shadow WHERE length(path) <> 16 OR length(stat) <> 60",
         message: "a row of the table that proves the server's tree is damaged",
         remedy: RESTORE,
+    },
+    IntegrityQuery {
+        subject: "unreadable",
+        sql: "SELECT NULL, found_seq, path FROM unreadable WHERE substr(path, 1, 1) <> '/' OR extent NOT IN (0, 1)
+            OR since_seq > found_seq OR since_seq < 0 OR found_seq > ifnull(until_seq, found_seq)
+            OR ifnull(until_seq, found_seq) > (SELECT ifnull(max(seq), 0) FROM record)
+            OR (until_seq IS NULL) <> (until_zxid IS NULL) OR (until_seq IS NULL) <> (until_time IS NULL)",
+        message: "the time in which this path could not be read is not one",
+        remedy: MISCOUNTED,
+    },
+    IntegrityQuery {
+        subject: "unreadable",
+        sql: "SELECT NULL, min(found_seq), path FROM unreadable WHERE until_seq IS NULL GROUP BY path, extent
+            HAVING count(*) > 1",
+        message: "this path may not be read since two moments at once",
+        remedy: MISCOUNTED,
     },
     IntegrityQuery {
         subject: "cursors",

@@ -59,6 +59,7 @@ mod size;
 mod stretches;
 mod subtree_reader;
 mod tail_cache;
+mod unreadable;
 mod wal;
 mod wal_gate;
 mod waypoints;

@@ -127,6 +127,10 @@ pub(super) fn open_reader(file: &Path) -> Result<(Connection, Arc<WalGate>), Jou
             true => connection.execute_batch(schema::STRETCHES_ABSENT),
             false => Ok(()),
         })
+        .and_then(|()| match format < schema::UNREADABLE_SINCE {
+            true => connection.execute_batch(schema::UNREADABLE_ABSENT),
+            false => Ok(()),
+        })
         .and_then(|()| match format < schema::DIGEST_SINCE {
             true => connection.execute_batch(schema::DIGEST_ABSENT),
             false => Ok(()),

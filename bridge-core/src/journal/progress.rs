@@ -10,7 +10,7 @@ use super::row::mode_number;
 use crate::image_txn::{OpenRun, Progress};
 use crate::number::Zxid;
 use crate::path::{Hasher, ZnodePath};
-use crate::record::Mode;
+use crate::record::{GapReason, Mode};
 
 /// The roots in use; as many as the configuration has.
 #[derive(Default)]
@@ -162,4 +162,32 @@ pub(super) fn set_number(connection: &Connection, key: &str, number: u64) -> rus
         .prepare_cached("UPDATE meta SET value = ?2 WHERE key = ?1")?
         .execute((key, number.cast_signed()))?;
     Ok(())
+}
+
+/// The key in `meta` of the gap that is due. Few journals have such a row, and only for a moment.
+const DUE_GAP: &str = "due_gap";
+
+/// Why the next comparison is a gap of an unknown begin.
+pub(super) fn due_gap(connection: &Connection) -> rusqlite::Result<Option<GapReason>> {
+    let stored: Option<String> = connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([DUE_GAP], |row| row.get(0))
+        .optional()?;
+    let reason = |word: String| {
+        serde_json::from_value(serde_json::Value::String(word)).map_err(|_| rusqlite::Error::InvalidQuery)
+    };
+    stored.map(reason).transpose()
+}
+
+/// Stores it, or that nothing is due.
+pub(super) fn set_due_gap(connection: &Connection, reason: Option<GapReason>) -> rusqlite::Result<()> {
+    match reason {
+        Some(reason) => connection
+            .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")?
+            .execute((DUE_GAP, reason.as_str())),
+        None => connection
+            .prepare_cached("DELETE FROM meta WHERE key = ?1")?
+            .execute([DUE_GAP]),
+    }
+    .map(drop)
 }

@@ -14,6 +14,7 @@ use super::error::JournalError;
 use super::read::Names;
 use super::row::op_number;
 use super::size::{captured_at, pages};
+use super::unreadable;
 use super::waypoints;
 use super::writer::{Journal, TxnState};
 use crate::amount::Horizon;
@@ -190,6 +191,7 @@ fn remove_records(connection: &Connection, until: Seq) -> rusqlite::Result<usize
         .execute(last)?;
     waypoints::remove_until(connection, until)?;
     ended::remove_until(connection, until)?;
+    unreadable::remove_until(connection, until)?;
     connection
         .prepare_cached("DELETE FROM record WHERE seq <= ?1")?
         .execute(last)

@@ -14,6 +14,7 @@
 //! fact   id ── content                                    what no Stat has of a znode
 //! position, shadow                                        how far the history is taken, and what proves it
 //! uncaptured path ── session                              ephemeral znodes of the server that are not captured
+//! unreadable path ── since, found, until                  when a znode may not be read
 //! derived key ── row                                      the state of services
 //! sink, root, origin, meta
 //! ```
@@ -28,7 +29,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: u32 = 0x7a6b_626a;
 
 /// The version of the tables below, in the header as the user version.
-pub(super) const FORMAT: u32 = 11;
+pub(super) const FORMAT: u32 = 12;
 
 /// A quarter of SQLite's default: a batch touches many image rows that are far apart, and each of them costs a page
 /// in the log. Small pages make random updates of many znodes faster and appending in order slower, as
@@ -82,7 +83,44 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         to: 11,
         sql: UNCAPTURED,
     },
+    Migration {
+        to: 12,
+        sql: UNREADABLE,
+    },
 ];
+
+/// Format 12: when a znode may not be read ([`super::unreadable`]).
+const UNREADABLE: &str = "
+-- `extent`: 0 is the znode and all below it, 1 unnamed ones at or below the path. Without an `until` it may not be read.
+CREATE TABLE unreadable(
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL,
+    extent INTEGER NOT NULL,
+    since_seq INTEGER NOT NULL,
+    since_zxid INTEGER NOT NULL,
+    since_time INTEGER NOT NULL,
+    found_seq INTEGER NOT NULL,
+    found_time INTEGER NOT NULL,
+    until_seq INTEGER,
+    until_zxid INTEGER,
+    until_time INTEGER
+) STRICT;
+CREATE INDEX unreadable_path ON unreadable(path);
+-- Where the last walk of a root that has ended began; null if none has.
+ALTER TABLE root ADD COLUMN walked_seq INTEGER;
+ALTER TABLE root ADD COLUMN walked_zxid INTEGER;
+ALTER TABLE root ADD COLUMN walked_time INTEGER;
+-- The last record that an older format has written: of the time before, nothing is known of such znodes.
+INSERT INTO meta(key, value) VALUES ('unreadable_since', (SELECT ifnull(max(seq), 0) FROM record));
+";
+
+/// The first format that has unreadable znodes.
+pub(super) const UNREADABLE_SINCE: u32 = 12;
+
+/// For a reader of a file that has none.
+pub(super) const UNREADABLE_ABSENT: &str =
+    "CREATE TEMP TABLE unreadable(id INTEGER PRIMARY KEY, path, extent,
+    since_seq, since_zxid, since_time, found_seq, found_time, until_seq, until_zxid, until_time);";
 
 /// Format 11: what ends with a session whose end has no list ([`super::position`]). No reader uses it.
 const UNCAPTURED: &str = "

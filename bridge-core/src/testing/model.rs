@@ -1,11 +1,11 @@
 //! A model of the journal in its simplest form: a map and a list. The journal's own tests and the simulator compare the
 //! real journal with it; it must not share code with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::append::{Append, Change, ChangeKind, DeletedAt, NodeFacts, RecordKind};
-use crate::image_txn::Node;
+use crate::image_txn::{Children, Node};
 use crate::journal::Before;
 use crate::number::{Seq, Zxid};
 use crate::path::ZnodePath;
@@ -109,6 +109,38 @@ impl Model {
         }
         self.records.push(Arc::new(record));
         seq
+    }
+
+    /// As in [`ImageTxn::occupied_children`](crate::image_txn::ImageTxn::occupied_children).
+    pub(super) fn occupied_children(
+        &self,
+        path: &ZnodePath,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Children<Option<Node>> {
+        let below = self.image.range(path.clone()..);
+        let names: BTreeSet<Box<str>> = below
+            .filter_map(|(below, _)| path.child_towards(below))
+            .map(|child| Box::<str>::from(child.name()))
+            .filter(|name| after.is_none_or(|after| **name > *after))
+            .collect();
+        let rows = names.into_iter().take(limit).map(|name| {
+            let node = self.image.get(&path.child(&name)).map(Znode::node);
+            (name, node)
+        });
+        rows.collect()
+    }
+
+    /// As in [`ImageTxn::deepest_below`](crate::image_txn::ImageTxn::deepest_below).
+    pub(super) fn deepest_below(&self, path: &ZnodePath, limit: usize) -> Vec<(ZnodePath, Node)> {
+        let image = self.image.range(path.clone()..);
+        let mut found: Vec<(ZnodePath, Node)> = image
+            .filter(|(other, _)| *other != path && path.covers(other))
+            .map(|(other, znode)| (other.clone(), znode.node()))
+            .collect();
+        found.sort_by(|one, other| after_those_below(&one.0, &other.0));
+        found.truncate(limit);
+        found
     }
 
     fn change(&mut self, record: &mut Record, change: Change) {
@@ -443,4 +475,16 @@ fn control(record: &mut Record, word: RecordKind, live: Option<Timestamp>) {
         }
     };
     record.id = identity.id("main", &root);
+}
+
+/// Children in the order of their names, each before its parent.
+fn after_those_below(one: &ZnodePath, other: &ZnodePath) -> std::cmp::Ordering {
+    let (mut left, mut right) = (one.names(), other.names());
+    loop {
+        match (left.next(), right.next()) {
+            (Some(left), Some(right)) if left == right => {}
+            (Some(left), Some(right)) => return left.cmp(right),
+            (left, right) => return right.is_some().cmp(&left.is_some()),
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! Records and image come from [`Model`]. The simulator (`tests/faithful.rs`) compares it with the real journal.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,10 +18,12 @@ use crate::journal::{
 };
 use crate::number::{Epoch, Seq, SessionId};
 use crate::path::ZnodePath;
-use crate::record::{Mode, Record, Stat, Timestamp};
+use crate::record::{GapReason, Mode, Record, Stat, Timestamp};
+use crate::unreadable_span::{HistoryPoint, UnreadableExtent, UnreadableSpan};
 
 use super::model::{Model, Znode};
 use super::model_backlog::ModelBacklog;
+use super::model_unreadable::ModelUnreadable;
 
 /// The state that survives the process.
 #[derive(Clone, Default)]
@@ -37,6 +39,10 @@ pub struct ModelState {
     position: Option<HistoryPosition>,
     shadow: BTreeMap<ShadowKey, ShadowNode>,
     uncaptured: Option<BTreeMap<ZnodePath, SessionId>>,
+    /// When znodes could not be read.
+    pub unreadable: ModelUnreadable,
+    /// Why the next comparison is a gap of an unknown begin.
+    pub due_gap: Option<GapReason>,
     /// Until when capture was live.
     live: Option<Timestamp>,
     term: Term,
@@ -105,6 +111,8 @@ struct Undo {
     position: Option<HistoryPosition>,
     shadow: BTreeMap<ShadowKey, ShadowNode>,
     uncaptured: Option<BTreeMap<ZnodePath, SessionId>>,
+    due_gap: Option<GapReason>,
+    unreadable: ModelUnreadable,
 }
 
 /// The one writer. Dropping it is the end of the process: what is not committed is gone.
@@ -175,6 +183,8 @@ impl ModelJournal {
             position: state.position,
             shadow: state.shadow.clone(),
             uncaptured: state.uncaptured.clone(),
+            due_gap: state.due_gap,
+            unreadable: state.unreadable.clone(),
         });
     }
 
@@ -208,6 +218,8 @@ impl ModelJournal {
         state.position = undo.position;
         state.shadow = undo.shadow;
         state.uncaptured = undo.uncaptured;
+        state.due_gap = undo.due_gap;
+        state.unreadable = undo.unreadable;
     }
 }
 
@@ -253,19 +265,12 @@ impl ImageTxn for ModelJournal {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Children<Option<Node>>, JournalError> {
-        let disk = self.disk.borrow();
-        let image = &disk.state.model.image;
-        let below = image.range(path.clone()..);
-        let names: BTreeSet<Box<str>> = below
-            .filter_map(|(below, _)| path.child_towards(below))
-            .map(|child| Box::<str>::from(child.name()))
-            .filter(|name| after.is_none_or(|after| **name > *after))
-            .collect();
-        let rows = names.into_iter().take(limit).map(|name| {
-            let node = image.get(&path.child(&name)).map(Znode::node);
-            (name, node)
-        });
-        Ok(rows.collect())
+        Ok(self
+            .disk
+            .borrow()
+            .state
+            .model
+            .occupied_children(path, after, limit))
     }
 
     fn deepest_below(
@@ -273,15 +278,7 @@ impl ImageTxn for ModelJournal {
         path: &ZnodePath,
         limit: usize,
     ) -> Result<Vec<(ZnodePath, Node)>, JournalError> {
-        let disk = self.disk.borrow();
-        let image = disk.state.model.image.range(path.clone()..);
-        let mut found: Vec<(ZnodePath, Node)> = image
-            .filter(|(other, _)| *other != path && path.covers(other))
-            .map(|(other, znode)| (other.clone(), znode.node()))
-            .collect();
-        found.sort_by(|one, other| after_those_below(&one.0, &other.0));
-        found.truncate(limit);
-        Ok(found)
+        Ok(self.disk.borrow().state.model.deepest_below(path, limit))
     }
 
     fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
@@ -348,6 +345,61 @@ impl ImageTxn for ModelJournal {
         Ok(())
     }
 
+    fn due_gap(&mut self) -> Result<Option<GapReason>, JournalError> {
+        Ok(self.disk.borrow().state.due_gap)
+    }
+
+    fn set_due_gap(&mut self, reason: Option<GapReason>) -> Result<(), JournalError> {
+        self.begin();
+        self.disk.borrow_mut().state.due_gap = reason;
+        Ok(())
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, JournalError> {
+        Ok(Seq(self.disk.borrow().state.model.records.len() as u64))
+    }
+
+    fn walked(&mut self, root: &ZnodePath) -> Result<HistoryPoint, JournalError> {
+        Ok(self.disk.borrow().state.unreadable.walked(root))
+    }
+
+    fn set_walked(&mut self, root: &ZnodePath, began: &HistoryPoint) -> Result<(), JournalError> {
+        self.begin();
+        self.disk.borrow_mut().state.unreadable.set_walked(root, *began);
+        Ok(())
+    }
+
+    fn begin_unreadable(
+        &mut self,
+        root: &ZnodePath,
+        znode: (&ZnodePath, UnreadableExtent),
+        since: &HistoryPoint,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.begin();
+        let state = &mut self.disk.borrow_mut().state;
+        let oldest = usize::try_from(state.oldest.saturating_sub(1)).unwrap_or(usize::MAX);
+        let records = &state.model.records;
+        state
+            .unreadable
+            .begin(root, znode, *since, (records, oldest), now);
+        Ok(())
+    }
+
+    fn open_unreadable(&mut self, root: &ZnodePath) -> Result<Vec<UnreadableSpan>, JournalError> {
+        Ok(self.disk.borrow().state.unreadable.open(root))
+    }
+
+    fn end_unreadable(
+        &mut self,
+        znode: (&ZnodePath, UnreadableExtent),
+        until: &HistoryPoint,
+    ) -> Result<(), JournalError> {
+        self.begin();
+        self.disk.borrow_mut().state.unreadable.end(znode, *until);
+        Ok(())
+    }
+
     fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {
         Ok(self.disk.borrow().state.position)
     }
@@ -408,18 +460,6 @@ impl ImageTxn for ModelJournal {
         self.begin();
         self.disk.borrow_mut().state.uncaptured = Some(BTreeMap::new());
         Ok(())
-    }
-}
-
-/// Children in the order of their names, each before its parent.
-fn after_those_below(one: &ZnodePath, other: &ZnodePath) -> std::cmp::Ordering {
-    let (mut left, mut right) = (one.names(), other.names());
-    loop {
-        match (left.next(), right.next()) {
-            (Some(left), Some(right)) if left == right => {}
-            (Some(left), Some(right)) => return left.cmp(right),
-            (left, right) => return right.is_some().cmp(&left.is_some()),
-        }
     }
 }
 
@@ -527,6 +567,8 @@ impl JournalWriter for ModelJournal {
         let removed = removable(&disk, now, budget);
         disk.state.oldest = disk.state.oldest.max(1) + removed as u64;
         if removed > 0 {
+            let last = Seq(disk.state.oldest - 1);
+            disk.state.unreadable.remove_until(last);
             disk.state.term = self.term;
         }
         let more = removable(&disk, now, 1) > 0;

@@ -77,7 +77,13 @@ impl JournalQuery {
         // Where a file has the time before, there is more to know of it.
         let known = known.filter(|known| older.is_none() || !matches!(known, Doubt::KnownSince { .. }));
         let removed = self.removed(resolved.left)?;
-        let doubts = removed.into_iter().chain(known).chain(older).collect();
+        let unreadable = self.unreadable_of_records((resolved.from, resolved.to), question.selection)?;
+        let doubts = removed
+            .into_iter()
+            .chain(known)
+            .chain(older)
+            .chain(unreadable)
+            .collect();
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,

@@ -17,6 +17,7 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::{KnownPath, name_after};
 use crate::position::position_text;
+use crate::unreadable::ListScope;
 use crate::visibility::Access;
 
 /// Names that one page looks at: each costs a look-up in the history, some 15 µs.
@@ -198,7 +199,7 @@ impl JournalQuery {
         };
         let next = last.filter(|_| !is_all);
         let next = next.map(|last| Cursor::new(hash, [position_text(position), last]).to_text());
-        let moment = self.moment_of(&at)?;
+        let moment = self.moment_of_list(&at, ListScope::Children(path))?;
         Ok(AnswerList {
             scanned: looked as u64,
             unknown,

@@ -13,12 +13,14 @@ use super::changes::ResolvedRange;
 use super::{AnswerList, RecordPlace};
 use crate::PAGE_MAX;
 use crate::activity::{ActivityCounts, Grouping};
+use crate::certainty::Doubt;
 use crate::changes::Range;
 use crate::cursor::{asked, query_hash};
 use crate::error::QueryError;
 use crate::gaps::{GapScan, GapSpan};
 use crate::journal::JournalQuery;
 use crate::selection::Selection;
+use crate::unreadable::UnreadableItem;
 
 /// The most intervals that a range is divided into: a chart on a wide screen.
 pub const BUCKETS_MAX: u32 = 500;
@@ -102,10 +104,38 @@ impl JournalQuery {
         };
         let (from, to) = self.moments(&resolved, now)?;
         let known = self.known_since_begin(resolved.from, resolved.to)?;
+        let (unreadable, open) = match next {
+            Some(_) => (Vec::new(), Vec::new()),
+            None => self.unreadable_items(&resolved)?,
+        };
         Ok(AnswerList {
-            doubts: page.doubts.into_iter().chain(known).collect(),
+            doubts: page.doubts.into_iter().chain(known).chain(open).collect(),
+            unreadable,
             ..AnswerList::of(from, to, items, next)
         })
+    }
+
+    /// The znodes that could not be read in a range, and what is open about that.
+    fn unreadable_items(
+        &self,
+        resolved: &ResolvedRange,
+    ) -> Result<(Vec<UnreadableItem>, Vec<Doubt>), QueryError> {
+        let spans = self.unreadable_between(resolved.from, resolved.to)?;
+        let items = spans.iter().take(PAGE_MAX).map(UnreadableItem::from).collect();
+        let more = spans.len().saturating_sub(PAGE_MAX) as u64;
+        let more = (more > 0).then_some(Doubt::MoreUnreadable(more));
+        let first = match resolved.from {
+            Some(from) => self.cut(from)?.seq,
+            None => Seq::ZERO,
+        };
+        let unknown = match self.reader()?.unreadable_unknown_until()? {
+            Some(until) => until,
+            None => self.tail()?,
+        };
+        let oldest = self.reader()?.oldest()?.unwrap_or_default();
+        let is_unknown = unknown > first && unknown >= oldest;
+        let unknown = is_unknown.then_some(Doubt::UnreadableUnknown(unknown));
+        Ok((items, more.into_iter().chain(unknown).collect()))
     }
 
     /// The number of records by interval. An interval may go on in the next page: add the counts of equal intervals.
@@ -128,6 +158,7 @@ impl JournalQuery {
         };
         let (from, to) = self.moments(&resolved, now)?;
         let known = self.known_since_begin(resolved.from, resolved.to)?;
+        let unreadable = self.unreadable_of_records((resolved.from, resolved.to), question.selection)?;
         let counted = |place: Option<(Seq, Timestamp)>| {
             let counted = place.map(|(seq, captured)| self.counted_at(seq, captured));
             counted.transpose()
@@ -165,7 +196,7 @@ impl JournalQuery {
         Ok(AnswerList {
             scanned: page.scanned,
             gaps: page.gaps,
-            doubts: page.doubts.into_iter().chain(known).collect(),
+            doubts: page.doubts.into_iter().chain(known).chain(unreadable).collect(),
             ..AnswerList::of(from, to, items, next)
         })
     }

@@ -21,6 +21,7 @@ use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::known_paths::{KnownPath, KnownPaths};
 use crate::position::position_text;
+use crate::unreadable::ListScope;
 use crate::visibility::Access;
 
 /// Paths that one page visits at most: some 100 ms.
@@ -138,6 +139,11 @@ impl KnownVersion {
             Certainty::Beyond,
             Certainty::Unread,
         ]);
+        // There a znode may have been deleted without a record.
+        let is_unseen = |doubt: &Doubt| matches!(doubt, Doubt::InGap { .. } | Doubt::GapsUnread(_));
+        if value.doubts.iter().any(is_unseen) {
+            return KnownVersion::Unknown;
+        }
         match (value.exists, value.stat) {
             (Some(true), Some(stat)) if is_version_certain => KnownVersion::Written {
                 czxid: stat.czxid,
@@ -226,11 +232,13 @@ impl JournalQuery {
         let b = self.position_or_tail(b)?;
         let (before, after) = (AtPosition::new(self, a, now)?, AtPosition::new(self, b, now)?);
         let settled = self.settled(a)?.min(self.settled(b)?);
+        let blind = (before.blind_spots()?, after.blind_spots()?);
+        let is_blind = |path: &ZnodePath| blind.0.covers(path) || blind.1.covers(path);
         let mut paths = KnownPaths::below(self, under, visited.as_ref());
         let (mut items, mut visits, mut compared, mut bytes) = (Vec::new(), 0, 0, 0);
         let mut last = None;
         let is_compared = |known: &KnownPath| {
-            let is_same = known.last.is_none_or(|last| last <= settled);
+            let is_same = known.last.is_none_or(|last| last <= settled) && !is_blind(&known.path);
             !is_same && self.access(&known.path) != Access::Hidden
         };
         let is_wanted =
@@ -281,7 +289,9 @@ impl JournalQuery {
             let parts = [position_text(a), position_text(b), last.to_string()];
             Cursor::new(hash, parts).to_text()
         });
-        let (from, to) = (self.moment_of(&before)?, self.moment_of(&after)?);
+        let scope = ListScope::Subtree(under);
+        let from = self.moment_of_list(&before, scope)?;
+        let to = self.moment_of_list(&after, scope)?;
         Ok(AnswerList {
             scanned: visits,
             ..AnswerList::of(Some(from), to, items, next)

@@ -200,6 +200,7 @@ impl JournalQuery {
         if self.past.is_none() {
             doubts.extend(self.known_since_begin(from, to)?);
         }
+        doubts.extend(self.unreadable_of_versions(path, (from, Some(to)))?);
         Ok(Some(HistoryAnswer {
             path: path.clone(),
             source: Arc::clone(self.source()),

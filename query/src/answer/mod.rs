@@ -25,6 +25,7 @@ use crate::certainty::Doubt;
 use crate::changes::GapMark;
 use crate::error::QueryError;
 use crate::position::parse_position;
+use crate::unreadable::UnreadableItem;
 
 pub use changes::{ChangesOrder, ChangesQuestion};
 pub use children::{ChildItem, ChildrenQuestion, ZnodeKind};
@@ -56,6 +57,8 @@ pub struct AnswerList<T> {
     pub unknown: u64,
     /// Everything that is open about the page as a whole, in sentences.
     pub doubts: Vec<Doubt>,
+    /// Of a list of gaps: the znodes that could not be read at some moment of the range, by path, with the last page.
+    pub unreadable: Vec<UnreadableItem>,
 }
 
 impl<T> AnswerList<T> {
@@ -71,6 +74,7 @@ impl<T> AnswerList<T> {
             gaps: self.gaps,
             unknown: self.unknown,
             doubts: self.doubts,
+            unreadable: self.unreadable,
         }
     }
 
@@ -85,6 +89,7 @@ impl<T> AnswerList<T> {
             gaps: Vec::new(),
             unknown: 0,
             doubts: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 }

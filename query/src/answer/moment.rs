@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bridge_core::journal::{Position, ReadLimit};
 use bridge_core::number::{Seq, Zxid};
+use bridge_core::path::ZnodePath;
 use bridge_core::record::{Record, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::certainty::{Certainty, Doubt};
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
 use crate::position::position_text;
+use crate::unreadable::ListScope;
 
 /// A place in the journal: the records on both of its sides, and what is open about all znodes at it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -74,6 +76,37 @@ impl JournalQuery {
             None => Position::Seq(self.tail()?),
         };
         self.moment_of(&AtPosition::new(self, position, now)?)
+    }
+
+    /// The same with the doubts about a subtree: znodes of it may not be read, or could not be.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read or all readers are busy.
+    pub fn moment_under(
+        &self,
+        under: &ZnodePath,
+        position: Option<Position>,
+        now: Timestamp,
+    ) -> Result<Moment, QueryError> {
+        let position = self.position_or_tail(position)?;
+        let at = AtPosition::new(self, position, now)?;
+        self.moment_of_list(&at, ListScope::Subtree(under))
+    }
+
+    /// The moment of a list of znodes: any that could not be read may be missing in it.
+    pub(crate) fn moment_of_list(
+        &self,
+        at: &AtPosition<'_>,
+        scope: ListScope<'_>,
+    ) -> Result<Moment, QueryError> {
+        let mut moment = self.moment_of(at)?;
+        for doubt in at.blind_spots()?.doubts_of_list(self, scope) {
+            moment.certainty = moment.certainty.max(doubt.certainty());
+            moment.certain = false;
+            moment.doubts.push(doubt);
+        }
+        Ok(moment)
     }
 
     /// The moment of questions that are asked already.

@@ -466,12 +466,17 @@ fn a_time_before_the_journal_is_named_as_such_and_not_as_a_listing_that_is_not_c
         root: ZnodePath::slash(),
         seq: Seq(2),
         at,
+        is_backfilled: false,
     };
     assert_eq!(before.doubts, [listed]);
     assert!(before.doubts[0].to_string().contains("zkbridge backfill"));
     assert!(query.moment(time(150), now).unwrap().certain);
 
-    let known = Doubt::KnownSince { seq: Seq(1), at };
+    let known = Doubt::KnownSince {
+        seq: Seq(1),
+        at,
+        is_backfilled: false,
+    };
     let doubts = |from, to| {
         let question = RangeQuestion {
             from,

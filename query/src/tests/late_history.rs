@@ -236,7 +236,9 @@ fn a_range_by_time_has_the_transactions_of_that_time_and_not_those_that_were_rea
     let known = Doubt::KnownSince {
         seq: Seq(1),
         at: Timestamp(time_of(36_000)),
+        is_backfilled: false,
     };
+    assert!(known.to_string().contains("zkbridge backfill"));
     assert_eq!(changes(&query, hours(9), hours(11)), (vec![1, 2, 3], vec![known]));
 }
 
@@ -254,6 +256,7 @@ fn a_moment_within_a_history_that_was_read_later_is_certain_and_one_before_it_is
         root: ZnodePath::slash(),
         seq: Seq(2),
         at: Timestamp(time_of(36_000)),
+        is_backfilled: false,
     };
     assert_eq!((before.seq, before.doubts), (Seq(0), vec![listed]));
 }

@@ -21,4 +21,5 @@ mod subtree;
 mod timeline;
 mod tree;
 mod tree_at;
+mod tree_judge;
 mod visible;

@@ -8,6 +8,7 @@ use bridge_core::journal::{Journal, JournalOptions, JournalWriter, Position};
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{NAMESPACE, Op, Record, Timestamp};
+use bridge_core::unreadable_span::{HistoryPoint, UnreadableExtent};
 
 use super::scratch::{Scratch, change, committed, created, deleted, gap, path, read, time_of, updated};
 use crate::answer::{AnswerList, ChangesOrder, ChangesQuestion, HistoryAnswer, HistoryQuestion};
@@ -70,6 +71,51 @@ fn write_past(scratch: &Scratch, cluster: &str, until: u64, entries: impl IntoIt
     }
     past.set_progress(&ZnodePath::slash(), &reported(until)).unwrap();
     past.commit().unwrap();
+}
+
+#[test]
+fn a_znode_that_the_journal_could_never_read_is_certain_in_the_time_before_alone() {
+    let mut scratch = journal([listing_end(30), created("/b", 40, "x")]);
+    let znode = (&path("/a"), UnreadableExtent::Znode);
+    let (since, found) = (HistoryPoint::default(), Timestamp(time_of(30)));
+    scratch
+        .journal
+        .begin_unreadable(&ZnodePath::slash(), znode, &since, found)
+        .unwrap();
+    scratch.journal.commit().unwrap();
+    write_past(&scratch, "main", 35, [created("/a", 10, "one")]);
+    let at = |zxid| {
+        let position = Position::Zxid(Zxid(zxid));
+        let value = scratch
+            .query()
+            .as_of(&path("/a"), position, NOW)
+            .unwrap()
+            .unwrap();
+        (value.certainty, value.exists)
+    };
+    assert_eq!(at(15), (Certainty::Exact, Some(true)));
+    assert_eq!(at(40), (Certainty::Gap, None));
+}
+
+#[test]
+fn the_hint_to_make_a_backfill_is_left_out_where_one_was_made() {
+    let scratch = journal([
+        listed("/a", 10, 20, 1, "two"),
+        listing_end(30),
+        updated("/a", 10, 40, "three"),
+    ]);
+    let hints = || {
+        let moment = scratch
+            .query()
+            .moment(Some(Position::Zxid(Zxid(15))), NOW)
+            .unwrap();
+        let doubts = moment.doubts.iter().map(Doubt::to_string);
+        assert!(!moment.certain, "the journal begins later");
+        doubts.filter(|doubt| doubt.contains("zkbridge backfill")).count()
+    };
+    assert_eq!(hints(), 1);
+    write_past(&scratch, "main", 35, [created("/a", 10, "one")]);
+    assert_eq!(hints(), 0);
 }
 
 /// `/a` from zxid 10 on; the journal begins with a listing at 30.

@@ -86,6 +86,9 @@ pub fn run(args: &HistoryArgs) -> Result<(), Failure> {
             continue;
         }
         is_known |= print_versions(args, &journal)?;
+        for doubt in journal.unreadable_of_versions(&args.path, (args.from, args.to))? {
+            notice(doubt);
+        }
         if args.count.is_none() && !args.json {
             is_known |= say_below(args, &journal)?;
         }

@@ -175,8 +175,8 @@ pub fn plan_document(file: &Path, plan: &RestorePlan, summary: &PlanSummary) -> 
     })
 }
 
-/// The help where znodes are not certain at a time. `before`: the last record before it.
-fn help_of_uncertain(refusals: &Refusals, before: Seq) -> String {
+/// The help where znodes are not certain at a time. `before`: the last record before it that is in no gap.
+fn help_of_uncertain(refusals: &Refusals, before: Option<Seq>) -> String {
     let doubts = refusals.uncertain.iter().flat_map(|(_, doubts)| doubts);
     let kinds: BTreeSet<&str> = doubts
         .filter_map(|doubt| match doubt.certainty() {
@@ -194,14 +194,14 @@ fn help_of_uncertain(refusals: &Refusals, before: Seq) -> String {
             format!(", or take what is known with --accept {}", kinds.join(","))
         }
     };
-    format!(
-        "choose another moment: --at {before} is the last record before this one, and shows the tree as it was captured \
-         then{accept}; 'zkbridge tree --at' shows the doubts"
-    )
+    let before = before.map_or_else(String::new, |before| {
+        format!(": --at {before} is the last record before this one outside of a gap, and shows the tree as it was captured then")
+    });
+    format!("choose another moment{before}{accept}; 'zkbridge tree --at' shows the doubts")
 }
 
 /// The failure of a plan that is refused. With `json` its reasons are printed as a document, too.
-pub fn refused(refusals: &Refusals, before: Seq, changes_max: usize, json: bool) -> Failure {
+pub fn refused(refusals: &Refusals, before: Option<Seq>, changes_max: usize, json: bool) -> Failure {
     if json {
         let of = |list: &[(ZnodePath, String)]| -> Vec<Value> {
             let items = list.iter();

@@ -32,6 +32,10 @@ pub enum Habit {
     StatFlipped(u8),
     /// Each write of a transaction has a record of its own.
     Unfolded,
+    /// The journal is never told of a znode that may not be read.
+    UnreadableUnsaid,
+    /// A znode that may not be read is said to be known until it was found.
+    UnreadableLate,
     /// It says ahead of time until when capture is live.
     LiveAhead,
     /// Capture is said to be live without a watch, too.

@@ -29,5 +29,6 @@ mod process;
 pub mod run;
 pub mod sinks;
 pub mod transactions;
+mod unreadable;
 pub mod workload;
 pub mod world;

@@ -3,7 +3,7 @@
 use bridge_core::capture::CaptureState;
 
 use crate::journal::Faults;
-use crate::judge::{Bench, check_arrivals};
+use crate::judge::{Bench, check_arrivals, check_open};
 use crate::world::World;
 
 /// Steps in which everything has to come to rest.
@@ -81,6 +81,8 @@ impl World {
                     "{path} may not be read, and nobody says so: {named:?}"
                 );
             }
+            let topmost = self.ensemble.topmost_unreadable(&self.plan.capture.roots);
+            check_open(&state.unreadable.spans, &named, &topmost);
         }
         let bench = Bench {
             ensemble: &self.ensemble,

@@ -40,7 +40,8 @@ impl World {
         let mut options = self.plan.capture.clone();
         options.seed = self.random.random();
         options.accept_baseline = std::mem::take(&mut self.accepts_baseline);
-        self.judge.starts(options.accept_baseline);
+        let is_stored = self.store.disk.borrow().state.due_gap.is_some();
+        self.judge.starts(options.accept_baseline, is_stored);
         if options.accept_baseline {
             self.excuses.accepted_baseline = true;
             self.seen.see(Seen::BaselineAccepted);

@@ -4,6 +4,7 @@
 //! rest within a bound (liveness).
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bridge_core::capture::{CaptureState, Halt, Input, StepError};
@@ -67,6 +68,8 @@ pub struct World {
     pub(crate) liveness: Liveness,
     /// Records whose time was judged.
     pub(crate) timed: usize,
+    /// Spans of unreadable znodes whose begins are judged, by the record at which they were found.
+    pub(crate) unreadable_judged: BTreeSet<(ZnodePath, Seq)>,
     pub(crate) excuses: Excuses,
     pub(crate) bridge: Option<Bridge>,
     pub(crate) restart_ms: u64,
@@ -110,6 +113,7 @@ impl World {
             judge: Judge::new(&plan.capture.roots),
             liveness: Liveness::default(),
             timed: 0,
+            unreadable_judged: BTreeSet::new(),
             plan,
             habit,
             now_ms: 1_000,
@@ -425,21 +429,6 @@ impl World {
         }
     }
 
-    fn note_unreadable(&mut self) {
-        let Some(bridge) = &mut self.bridge else { return };
-        let capture = bridge.flow.machine();
-        let named: Vec<ZnodePath> = capture.unreadable(usize::MAX);
-        if named.len() > bridge.unreadable.len() {
-            self.seen.see(Seen::UnreadableFound);
-        }
-        if capture.state() == CaptureState::Live && named.len() < bridge.unreadable.len() {
-            self.seen.see(Seen::UnreadableRegained);
-        }
-        if capture.state() == CaptureState::Live {
-            bridge.unreadable = named;
-        }
-    }
-
     /// Ends the transaction, and lets the judge see what became durable.
     pub(crate) fn commit(&mut self) {
         self.note_slowest();
@@ -476,6 +465,7 @@ impl World {
             self.judge.take(batch, &mut bench);
         }
         self.judge_times();
+        self.judge_unreadable();
     }
 
     fn note_slowest(&mut self) {

@@ -104,6 +104,16 @@ fn a_progress_that_skips_records_is_refused() {
 }
 
 #[test]
+fn keeping_from_the_journal_which_znodes_may_not_be_read_is_caught() {
+    is_caught(Habit::UnreadableUnsaid, &["and the journal does not say so"]);
+}
+
+#[test]
+fn taking_the_finding_of_an_unreadable_znode_for_its_begin_is_caught() {
+    is_caught(Habit::UnreadableLate, &["is said to be known up to"]);
+}
+
+#[test]
 fn saying_ahead_of_time_until_when_capture_is_live_is_caught() {
     is_caught(Habit::LiveAhead, &["when capture was not live"]);
 }

@@ -9,4 +9,5 @@ mod reported;
 mod rolled_back;
 mod rules;
 mod settle_by_read;
+mod unreadable;
 mod walks;

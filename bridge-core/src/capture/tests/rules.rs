@@ -220,7 +220,7 @@ fn deny(bench: &mut Bench) -> Vec<SourceRequest> {
 }
 
 /// A second connection after `/a/x` (created at 5) was journalled.
-fn reconnected_with_a_child() -> (Bench, Ticket) {
+pub(super) fn reconnected_with_a_child() -> (Bench, Ticket) {
     let mut bench = Bench::live();
     let requests = bench.input(Input::Events(vec![event("/a/x", EventKind::Created, 5)]));
     bench.answer(ticket(&requests), vec![found(stat(5, 5, 0, 5, 0), None)]);

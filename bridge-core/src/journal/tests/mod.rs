@@ -28,5 +28,6 @@ mod subtrees;
 mod tail_cache;
 mod terms;
 mod uncaptured;
+mod unreadable;
 mod wal;
 mod waypoints;

@@ -393,7 +393,12 @@ fn the_migrations_lead_from_each_format_to_the_present_one() {
 }
 
 /// Removes the tables and columns that were added after each format, the newest first.
-const STEPS_BACK: [(u32, &str); 10] = [
+const STEPS_BACK: [(u32, &str); 11] = [
+    (
+        11,
+        "DROP TABLE unreadable; DELETE FROM meta WHERE key = 'unreadable_since'; ALTER TABLE root DROP COLUMN walked_seq;
+        ALTER TABLE root DROP COLUMN walked_zxid; ALTER TABLE root DROP COLUMN walked_time;",
+    ),
     (
         10,
         "DROP TABLE uncaptured; DELETE FROM meta WHERE key = 'uncaptured';",

@@ -15,7 +15,8 @@ use bridge_core::journal::{
 };
 use bridge_core::number::{Epoch, Seq, SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Mode, Stat, Timestamp};
+use bridge_core::record::{GapReason, Mode, Stat, Timestamp};
+use bridge_core::unreadable_span::{HistoryPoint, UnreadableExtent, UnreadableSpan};
 
 use super::twin::Twin;
 use crate::controls::Habit;
@@ -202,6 +203,60 @@ impl ImageTxn for Tap {
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
         self.check_writable()?;
         self.inner.set_progress(root, progress)
+    }
+
+    fn due_gap(&mut self) -> Result<Option<GapReason>, JournalError> {
+        self.inner.due_gap()
+    }
+
+    fn set_due_gap(&mut self, reason: Option<GapReason>) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_due_gap(reason)
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, JournalError> {
+        self.inner.last_seq()
+    }
+
+    fn walked(&mut self, root: &ZnodePath) -> Result<HistoryPoint, JournalError> {
+        self.inner.walked(root)
+    }
+
+    fn set_walked(&mut self, root: &ZnodePath, began: &HistoryPoint) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.set_walked(root, began)
+    }
+
+    fn begin_unreadable(
+        &mut self,
+        root: &ZnodePath,
+        znode: (&ZnodePath, UnreadableExtent),
+        since: &HistoryPoint,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.check_writable()?;
+        let since = match self.habit {
+            Some(Habit::UnreadableUnsaid) => return Ok(()),
+            Some(Habit::UnreadableLate) => HistoryPoint {
+                zxid: Zxid(u64::MAX >> 1),
+                ..*since
+            },
+            _ => *since,
+        };
+        self.inner.begin_unreadable(root, znode, &since, now)
+    }
+
+    fn open_unreadable(&mut self, root: &ZnodePath) -> Result<Vec<UnreadableSpan>, JournalError> {
+        self.inner.open_unreadable(root)
+    }
+
+    fn end_unreadable(
+        &mut self,
+        znode: (&ZnodePath, UnreadableExtent),
+        until: &HistoryPoint,
+    ) -> Result<(), JournalError> {
+        self.check_writable()?;
+        self.inner.end_unreadable(znode, until)
     }
 
     fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {

@@ -14,8 +14,9 @@ use bridge_core::journal::{
 };
 use bridge_core::number::{Epoch, Seq, SessionId};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Mode, Record, Stat, Timestamp};
+use bridge_core::record::{GapReason, Mode, Record, Stat, Timestamp};
 use bridge_core::testing::{ModelBacklog, ModelDisk, ModelJournal, records_after};
+use bridge_core::unreadable_span::{HistoryPoint, UnreadableExtent, UnreadableSpan};
 use tempfile::TempDir;
 
 use crate::coverage::{Coverage, Seen};
@@ -239,6 +240,50 @@ impl ImageTxn for Twin {
 
     fn set_progress(&mut self, root: &ZnodePath, progress: &Progress) -> Result<(), JournalError> {
         self.both("set_progress", |journal| journal.set_progress(root, progress))
+    }
+
+    fn due_gap(&mut self) -> Result<Option<GapReason>, JournalError> {
+        self.both("due_gap", |journal| journal.due_gap())
+    }
+
+    fn set_due_gap(&mut self, reason: Option<GapReason>) -> Result<(), JournalError> {
+        self.both("set_due_gap", |journal| journal.set_due_gap(reason))
+    }
+
+    fn last_seq(&mut self) -> Result<Seq, JournalError> {
+        self.both("last_seq", |journal| journal.last_seq())
+    }
+
+    fn walked(&mut self, root: &ZnodePath) -> Result<HistoryPoint, JournalError> {
+        self.both("walked", |journal| journal.walked(root))
+    }
+
+    fn set_walked(&mut self, root: &ZnodePath, began: &HistoryPoint) -> Result<(), JournalError> {
+        self.both("set_walked", |journal| journal.set_walked(root, began))
+    }
+
+    fn begin_unreadable(
+        &mut self,
+        root: &ZnodePath,
+        znode: (&ZnodePath, UnreadableExtent),
+        since: &HistoryPoint,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.both("begin_unreadable", |journal| {
+            journal.begin_unreadable(root, znode, since, now)
+        })
+    }
+
+    fn open_unreadable(&mut self, root: &ZnodePath) -> Result<Vec<UnreadableSpan>, JournalError> {
+        self.both("open_unreadable", |journal| journal.open_unreadable(root))
+    }
+
+    fn end_unreadable(
+        &mut self,
+        znode: (&ZnodePath, UnreadableExtent),
+        until: &HistoryPoint,
+    ) -> Result<(), JournalError> {
+        self.both("end_unreadable", |journal| journal.end_unreadable(znode, until))
     }
 
     fn position(&mut self) -> Result<Option<HistoryPosition>, JournalError> {

@@ -140,9 +140,12 @@ impl Judge {
         }
     }
 
-    /// The process starts, and an operator may have accepted the present state.
-    pub(crate) fn starts(&mut self, accepts_baseline: bool) {
-        self.owed.clear();
+    /// The process starts, and an operator may have accepted the present state. `is_stored`: the journal has why the next
+    /// gaps have to be.
+    pub(crate) fn starts(&mut self, accepts_baseline: bool, is_stored: bool) {
+        if !is_stored {
+            self.owed.clear();
+        }
         if accepts_baseline {
             self.owes_gap(GapReason::Rebaselined);
         }

@@ -2,7 +2,7 @@
 //!
 //! It knows the truth of the ensemble and the contract of the record, and nothing of how the product works. `records`
 //! checks records, `brackets` gaps and runs, `liveness` their begin in time, `fold` the tree that they add up to, `lives`
-//! incarnations that nobody read, `arrivals` the sinks.
+//! incarnations that nobody read, `unreadable` since when znodes may not be read, `arrivals` the sinks.
 
 mod arrivals;
 mod brackets;
@@ -10,6 +10,7 @@ mod fold;
 mod liveness;
 mod lives;
 mod records;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ pub use arrivals::check_arrivals;
 use brackets::Open;
 pub(crate) use liveness::Liveness;
 use lives::Lives;
+pub use unreadable::{check_begin, check_open};
 
 /// Events of a seed that weaken the promises.
 #[derive(Clone, Copy, Debug, Default)]
