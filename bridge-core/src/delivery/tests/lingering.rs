@@ -137,8 +137,8 @@ async fn a_record_waits_from_its_capture_on_and_not_again_after_it_is_durable() 
     for (captured_ms, waits) in [
         (1_000, 5 * MS),
         (997, 2 * MS),
-        (995, 0 * MS),
-        (0, 0 * MS),
+        (995, Duration::ZERO),
+        (0, Duration::ZERO),
         (9_999, 5 * MS),
     ] {
         let journal = MemoryJournal::with(some_records(1, 1));
