@@ -218,6 +218,7 @@ fn capture_options(
     accept_baseline: bool,
 ) -> Result<CaptureOptions, Failure> {
     let mut capture = CaptureOptions::new(name, options.roots.clone());
+    capture.chroot = options.connect.chroot().cloned();
     let mut exclude = GlobSetBuilder::new();
     for glob in &options.exclude {
         exclude.add(glob.glob().clone());

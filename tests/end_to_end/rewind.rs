@@ -297,3 +297,43 @@ async fn another_ensemble_with_a_few_younger_znodes_stops_the_source_and_nothing
     bridge.at_rest().await;
     bridge.terminate().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chroot_that_does_not_exist_stops_a_source_with_a_journal_and_nothing_is_reported() {
+    real_servers!("a chroot that does not exist");
+    let server = ZooKeeper::start().await.unwrap();
+    let writer = Writer::connect(&server.connect_string()).await;
+    for path in ["/app1", "/app1/svc", "/app1/svc/a"] {
+        writer.create(path, "").await;
+    }
+    let parts = |chroot: &str| {
+        format!(
+            "[[source]]\nconnect = \"{}{chroot}\"\nroots = [\"/svc\"]\n[[sink]]\ntype = \"file\"\npath = \"svc.jsonl\"\n",
+            server.connect_string()
+        )
+    };
+    let mut bridge = Bridge::configured(&parts("/app1"));
+    bridge.start_ready().await;
+    bridge.at_rest().await;
+    bridge.terminate().await;
+    bridge.configure(&parts("/app2"));
+    let checked = bridge.command(&["check", "--connect"]).output().unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("the chroot /app2 does not exist, and"), "{text}");
+    assert!(text.contains("--accept-baseline main"), "{text}");
+    assert!(!checked.status.success(), "{text}");
+    bridge.start().await;
+    // Its only source has stopped.
+    assert_eq!(bridge.child().exit_code(BOUND).await.unwrap(), 4);
+    let log = bridge.log().join("\n");
+    assert!(log.contains("the chroot /app2 does not exist"), "{log}");
+    let written = std::fs::read_to_string(bridge.folder().join("svc.jsonl")).unwrap();
+    assert!(!written.contains("\"op\":\"delete\""), "{written}");
+
+    bridge.start_with(&["--accept-baseline", "main"]).await;
+    bridge.ready().await;
+    bridge.at_rest().await;
+    let written = std::fs::read_to_string(bridge.folder().join("svc.jsonl")).unwrap();
+    assert!(written.contains("\"op\":\"delete\""), "{written}");
+    bridge.terminate().await;
+}

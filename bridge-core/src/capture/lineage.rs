@@ -3,7 +3,8 @@
 //! An ensemble has no identifier. Another one with lower zxids is noticed by its older Stats; one with higher zxids
 //! looks as if every znode had been deleted and created again. So before a new session compares its first root, whatever
 //! ended the last one, a sample of persistent znodes of all roots is read. One of them that is the journalled incarnation proves the
-//! ensemble. If there is none, and the tree may belong to another ensemble, an operator has to decide.
+//! ensemble. If there is none, and the tree may belong to another ensemble, an operator has to decide. The same holds if
+//! the chroot of the connection does not exist: a wrong address is likelier than the delete of all that is below it.
 
 use crate::image_txn::ImageTxn;
 use crate::number::Zxid;
@@ -41,10 +42,20 @@ pub(crate) enum Lineage {
 
 impl Lineage {
     /// The check to make before the first root is walked.
-    pub(crate) fn of(witnesses: Vec<ReadRequest>) -> Lineage {
+    pub(crate) fn of(mut witnesses: Vec<ReadRequest>, has_chroot: bool) -> Lineage {
+        let slash = ReadRequest {
+            path: ZnodePath::slash(),
+            children: false,
+        };
         match witnesses.is_empty() {
             true => Lineage::Settled,
-            false => Lineage::Pending(witnesses),
+            false => {
+                // Without the chroot all witnesses are missing, as if they had been deleted.
+                if has_chroot && !witnesses.contains(&slash) {
+                    witnesses.push(slash);
+                }
+                Lineage::Pending(witnesses)
+            }
         }
     }
 
@@ -77,6 +88,12 @@ struct Other {
     path: ZnodePath,
     seen: Zxid,
     known: Zxid,
+}
+
+/// Whether the znode that is `/` to the source was asked for and does not exist.
+pub(crate) fn is_chroot_missing(request: &Request, outcomes: &[Outcome]) -> bool {
+    let mut answers = request.reads.iter().zip(outcomes);
+    answers.any(|(read, outcome)| read.path.is_slash() && matches!(outcome, Outcome::Missing))
 }
 
 /// Evidence that this is another ensemble, from the answers of all witnesses; `None` if there is none.

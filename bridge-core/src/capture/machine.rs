@@ -291,7 +291,10 @@ impl Capture {
         if self.lineage == Lineage::Open {
             self.lineage = match self.options.accept_baseline {
                 true => Lineage::Settled,
-                false => Lineage::of(self.timers.witnesses(&self.options.roots, image)?),
+                false => {
+                    let witnesses = self.timers.witnesses(&self.options.roots, image)?;
+                    Lineage::of(witnesses, self.options.chroot.is_some())
+                }
             };
         }
         Ok(())
@@ -305,8 +308,19 @@ impl Capture {
         image: &mut dyn ImageTxn,
         outcome: &mut StepOutcome,
     ) -> StepResult<()> {
+        let missing = self.options.chroot.as_ref();
+        let missing = missing.filter(|_| lineage::is_chroot_missing(request, outcomes));
+        let evidence = match missing {
+            Some(chroot) if self.lag_attempts + 1 < LAG_ATTEMPTS_MAX => {
+                return Err(StepError::Lagging(format!("it has no chroot {chroot}")));
+            }
+            Some(chroot) => Some(format!(
+                "the chroot {chroot} does not exist, and the journal has znodes below it"
+            )),
+            None => lineage::evidence(image, &self.options.roots, request, outcomes)?,
+        };
         self.lineage = Lineage::Settled;
-        if let Some(evidence) = lineage::evidence(image, &self.options.roots, request, outcomes)? {
+        if let Some(evidence) = evidence {
             self.state = EpochState::Halted;
             let cluster = self.options.cluster.clone();
             outcome.halt = Some(Halt::OtherEnsemble { cluster, evidence });

@@ -29,6 +29,8 @@ pub struct CaptureOptions {
     pub cluster: Arc<str>,
     /// The watched subtrees; none covers another.
     pub roots: Vec<ZnodePath>,
+    /// The chroot of the connection, as the servers name it: the znode that is `/` to the source.
+    pub chroot: Option<ZnodePath>,
     /// Paths left out, with all below them.
     pub exclude: GlobSet,
     /// Whether walks record the existing znodes.
@@ -63,6 +65,7 @@ impl CaptureOptions {
         CaptureOptions {
             cluster: cluster.into(),
             roots,
+            chroot: None,
             exclude: GlobSet::empty(),
             snapshot: SnapshotMode::Initial,
             data: DataMode::Keep(DataForm::Auto),

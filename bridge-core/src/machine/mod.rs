@@ -125,8 +125,8 @@ pub enum Halt {
     },
     /// The znodes that identify the ensemble are other incarnations than those in the journal.
     #[error(
-        "source '{cluster}' is connected to another ensemble than the one in its journal, or its znodes were deleted \
-         and created again: {evidence}. Nothing was reported. If it is the wrong ensemble, correct 'connect' of source \
+        "source '{cluster}' is connected to another ensemble than the one in its journal, or its znodes were deleted, \
+         and perhaps created again: {evidence}. Nothing was reported. If it is the wrong ensemble, correct 'connect' of source \
          '{cluster}'. If the present tree is right, accept it as the new baseline with \
          'zkbridge run --accept-baseline {cluster}': what differs is reported, and nothing is taken back"
     )]

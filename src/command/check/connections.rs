@@ -5,8 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bridge_config::{Config, SinkConfig};
+use bridge_config::{Config, SinkConfig, SourceConfig};
 use bridge_console::Style;
+use bridge_core::journal::Reader;
+use bridge_core::path::ZnodePath;
 use bridge_core::sink::Sink;
 use bridge_zookeeper::config::{CaptureMode, ZookeeperConfig};
 use bridge_zookeeper::observer::examine_quorum;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::paths::unmatched_paths;
-use crate::bridge::sink;
+use crate::bridge::{journal_file, sink};
 use crate::command::serving::block_on;
 use crate::exit::{Failure, joined};
 use crate::secrets_in_tree::{OpenSecrets, open_secrets};
@@ -43,6 +45,16 @@ impl Finding {
     /// Whether it can be used.
     pub fn is_fine(&self) -> bool {
         self.result.is_ok()
+    }
+
+    /// The chroot does not exist, and the journal has znodes below it: a start would stop.
+    fn lost_chroot(&mut self, chroot: &ZnodePath, source: &str) {
+        self.warnings.retain(|warning| !warning.contains("does not exist yet"));
+        self.result = Err(format!(
+            "the chroot {chroot} does not exist, and the journal has znodes below it: the source would stop, as it may be \
+             another ensemble\nhelp: correct 'connect'; if the znodes were deleted, accept that with 'zkbridge run \
+             --accept-baseline {source}'"
+        ));
     }
 
     /// For people, a line or more, none wider than the terminal where words can be parted.
@@ -83,10 +95,16 @@ pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
             let mut finding = source_type(&source.kind).check(what).await;
             if finding.result.is_ok()
                 && let Ok(tree) = source_type(&source.kind).survey().await
-                && let Ok(Some(open)) = open_secrets(&*tree, source).await
             {
-                let OpenSecrets { message, remedy } = open;
-                finding.warnings.push(format!("{message}\nhelp: {remedy}"));
+                if let Ok(Some(open)) = open_secrets(&*tree, source).await {
+                    let OpenSecrets { message, remedy } = open;
+                    finding.warnings.push(format!("{message}\nhelp: {remedy}"));
+                }
+                if let Ok(Some(chroot)) = tree.missing_chroot().await
+                    && has_znodes(config, source)
+                {
+                    finding.lost_chroot(&chroot, &source.name);
+                }
             }
             findings.push(finding);
         }
@@ -95,6 +113,12 @@ pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
         }
         Ok(findings)
     })
+}
+
+/// Whether the journal of a source exists, can be read and has znodes.
+fn has_znodes(config: &Config, source: &SourceConfig) -> bool {
+    let reader = Reader::open(&journal_file(config, source));
+    reader.and_then(|mut reader| reader.count_living()).is_ok_and(|count| count > 0)
 }
 
 /// Writes a file there and removes it; of a folder that does not exist yet, in the nearest one above that does.
@@ -329,7 +353,6 @@ async fn open_and_close(config: &SinkConfig, source: &str) -> Result<Vec<String>
 
 #[cfg(test)]
 mod tests {
-    use bridge_core::path::ZnodePath;
     use bridge_zookeeper::txnlog::TxnlogOptions;
 
     use super::*;

@@ -1,12 +1,13 @@
 //! Distinguishes another ensemble with higher zxids from the one that is known.
 
 use super::rules::{Bench, found, path, stat, ticket};
+use crate::capture::machine::LAG_ATTEMPTS_MAX;
 use crate::capture::{
     Capture, CaptureOptions, CaptureState, Halt, Input, Outcome, SessionFate, StepError, Ticket,
 };
 use crate::machine::SourceMachine;
 use crate::path::ZnodePath;
-use crate::record::{GapReason, Stat};
+use crate::record::{GapReason, Stat, Timestamp};
 use crate::source::SourceRequest;
 
 const CHILDREN: u64 = 12;
@@ -315,4 +316,43 @@ fn within_a_session_the_ensemble_is_the_same_and_nothing_is_read_to_prove_it() {
     let mut bench = known();
     let (_, asked) = witnesses(&mut bench, SessionFate::Kept);
     assert_eq!(asked, ["/a"]);
+}
+
+#[test]
+fn a_chroot_that_does_not_exist_halts_the_source_while_the_journal_has_znodes_below_it() {
+    let mut bench = known();
+    bench.capture.options.chroot = Some(path("/app2"));
+    let written = bench.image.appended.len();
+    // A server that lags has no new chroot either.
+    for _ in 1..LAG_ATTEMPTS_MAX {
+        let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+        assert_eq!(asked.last().map(String::as_str), Some("/"), "{asked:?}");
+        let outcomes = vec![Outcome::Missing; asked.len()];
+        let input = Input::Answer { ticket, outcomes };
+        let step = bench.capture.step(Timestamp(1), input, &mut bench.image);
+        let error = step.unwrap_err();
+        assert!(matches!(error, StepError::Lagging(_)), "{error}");
+        bench.capture.reset(&error).unwrap();
+        bench.input(Input::Disconnected);
+    }
+    let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+    assert_eq!(bench.answer(ticket, vec![Outcome::Missing; asked.len()]), []);
+    let halted = bench.halted.as_ref().map(ToString::to_string).unwrap();
+    assert!(halted.contains("the chroot /app2 does not exist"), "{halted}");
+    assert!(halted.contains("--accept-baseline main"), "{halted}");
+    assert_eq!(bench.image.appended.len(), written);
+}
+
+#[test]
+fn below_a_chroot_that_exists_znodes_that_are_all_gone_are_deletes() {
+    let mut bench = known();
+    bench.capture.options.chroot = Some(path("/app"));
+    let (ticket, asked) = witnesses(&mut bench, SessionFate::New);
+    let mut outcomes = vec![Outcome::Missing; asked.len() - 1];
+    outcomes.push(found(small(1, 50_000_000), None));
+    let requests = bench.answer(ticket, outcomes);
+    assert!(
+        matches!(requests[..], [SourceRequest::Read { .. }]),
+        "{requests:?}"
+    );
 }
