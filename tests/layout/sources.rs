@@ -9,7 +9,7 @@ const LINES_MAX: usize = 500;
 
 /// Files that may be longer, with their lines of code: a ratchet. Lower a number with every line that goes, never raise
 /// one, and never add a file.
-const LONGER: &[(&str, usize)] = &[("bridge-core/src/capture/follow.rs", 503)];
+const LONGER: &[(&str, usize)] = &[];
 
 /// Files without a first line that states their purpose.
 fn without_header(files: &[File]) -> Vec<String> {

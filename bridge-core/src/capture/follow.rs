@@ -113,6 +113,7 @@ impl Follow {
         let position = self.place_after_last_event(event.zxid);
         let pending = self.paths.entry(path.clone()).or_default();
         pending.positions.push_back(position);
+        pending.kinds.add(event.kind);
         if is_tentative {
             self.tentative.insert(path.clone());
         }
@@ -187,6 +188,7 @@ impl Follow {
         self.items[at] = Item::Gone;
         if let Some(pending) = self.paths.get_mut(path) {
             pending.positions.pop_back();
+            pending.kinds.remove(EventKind::Changed);
         }
         folded
     }
@@ -226,24 +228,6 @@ impl Follow {
         self.paths
             .get(path)
             .is_some_and(|pending| !pending.positions.is_empty())
-    }
-
-    /// Whether an event of this kind waits for this path at or after a position.
-    pub(crate) fn has(&self, path: &str, kind: EventKind, from: u64) -> bool {
-        let Some(pending) = self.paths.get(path) else {
-            return false;
-        };
-        pending
-            .positions
-            .iter()
-            .any(|position| *position >= from && self.kind_at(*position) == Some(kind))
-    }
-
-    pub(super) fn kind_at(&self, position: u64) -> Option<EventKind> {
-        match self.items.get((position - self.base) as usize) {
-            Some(Item::Event(event)) => Some(event.kind),
-            _ => None,
-        }
     }
 
     /// Paths for which it is not decided yet whether the walk or their events record the changes.
@@ -345,6 +329,7 @@ impl Follow {
             return;
         };
         let (base, items, unaccounted) = (self.base, &mut self.items, &mut self.unaccounted);
+        let kinds = &mut pending.kinds;
         pending.positions.retain(|position| {
             let item = &mut items[(position - base) as usize];
             let Item::Event(event) = item else {
@@ -356,6 +341,7 @@ impl Follow {
             if let Some(oldest) = event.folded.oldest {
                 unaccounted.remove(&(oldest, path.clone()));
             }
+            kinds.remove(event.kind);
             *item = Item::Gone;
             false
         });
@@ -538,8 +524,11 @@ impl Follow {
     /// Removes the event at the front, which is recorded.
     fn leave(&mut self, context: &mut StepContext<'_>, event: &PendingEvent) -> StepResult<()> {
         let position = self.base;
-        if let Some(pending) = self.paths.get_mut(&event.path) {
-            pending.positions.retain(|at| *at != position);
+        if let Some(pending) = self.paths.get_mut(&event.path)
+            && let Ok(at) = pending.positions.binary_search(&position)
+        {
+            pending.positions.remove(at);
+            pending.kinds.remove(event.kind);
         }
         self.pop();
         while matches!(self.items.front(), Some(Item::Gone)) {

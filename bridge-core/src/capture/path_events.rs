@@ -23,6 +23,29 @@ pub(super) struct PathEvents {
 }
 
 impl Follow {
+    /// Whether an event of this kind waits for this path at or after a position. It is asked for each event, so it looks
+    /// at no other ones where their number answers it.
+    pub(crate) fn has(&self, path: &str, kind: EventKind, from: u64) -> bool {
+        let Some(pending) = self.paths.get(path) else {
+            return false;
+        };
+        if pending.kinds.count(kind) == 0 {
+            return false;
+        }
+        if pending.positions.front().is_some_and(|first| *first >= from) {
+            return true;
+        }
+        let mut later = pending.positions.iter().rev().take_while(|at| **at >= from);
+        later.any(|at| self.kind_at(*at) == Some(kind))
+    }
+
+    pub(super) fn kind_at(&self, position: u64) -> Option<EventKind> {
+        match self.items.get((position - self.base) as usize) {
+            Some(Item::Event(event)) => Some(event.kind),
+            _ => None,
+        }
+    }
+
     /// Reads the events of a path, from the state in the image (`is_known`) to the state that was read (`is_found`).
     pub(super) fn path_events(&self, path: &ZnodePath, is_known: bool, is_found: bool) -> PathEvents {
         let covers = self.window.covers;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::number::Zxid;
 use crate::record::{SUPERSEDED_MAX, Stat};
 
-use super::Outcome;
+use super::{EventKind, Outcome};
 
 /// Versions that were overwritten before they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,11 +56,46 @@ impl Overwritten {
 pub(super) struct Pending {
     /// Positions of its events, ascending.
     pub(super) positions: VecDeque<u64>,
+    pub(super) kinds: KindCounts,
     /// Values read, oldest first.
     pub(super) values: Vec<Value>,
     pub(super) reads_under_way: u32,
     pub(super) queued: bool,
     pub(super) overwritten: Overwritten,
+}
+
+/// How many events of each kind wait for a path.
+#[derive(Debug, Default)]
+pub(super) struct KindCounts {
+    created: usize,
+    changed: usize,
+    deleted: usize,
+}
+
+impl KindCounts {
+    pub(super) fn add(&mut self, kind: EventKind) {
+        *self.of(kind) += 1;
+    }
+
+    pub(super) fn remove(&mut self, kind: EventKind) {
+        *self.of(kind) -= 1;
+    }
+
+    pub(super) fn count(&self, kind: EventKind) -> usize {
+        match kind {
+            EventKind::Created => self.created,
+            EventKind::Changed => self.changed,
+            EventKind::Deleted => self.deleted,
+        }
+    }
+
+    fn of(&mut self, kind: EventKind) -> &mut usize {
+        match kind {
+            EventKind::Created => &mut self.created,
+            EventKind::Changed => &mut self.changed,
+            EventKind::Deleted => &mut self.deleted,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Settles events with zxids: finds the value of each event, and counts the versions that were overwritten unread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::append::{Change, ChangeKind, DeletedAt};
 use crate::image_txn::Node;
@@ -112,7 +112,7 @@ impl Follow {
             return;
         }
         let mut incarnations: HashMap<&ZnodePath, Vec<(u64, EventKind)>> = HashMap::new();
-        let mut invisible = Vec::new();
+        let mut invisible: HashMap<&ZnodePath, HashSet<u64>> = HashMap::new();
         for (position, path, kind) in &group {
             let incarnation = incarnations.entry(path).or_default();
             incarnation.push((*position, *kind));
@@ -121,18 +121,12 @@ impl Follow {
                     .iter()
                     .position(|(_, kind)| *kind == EventKind::Created)
             {
-                invisible.extend(
-                    incarnation
-                        .drain(created..)
-                        .map(|(position, _)| (position, path.clone())),
-                );
+                let positions = incarnation.drain(created..).map(|(position, _)| position);
+                invisible.entry(path).or_default().extend(positions);
             }
         }
-        for (position, path) in invisible {
-            self.items[(position - self.base) as usize] = Item::Gone;
-            if let Some(pending) = self.paths.get_mut(&path) {
-                pending.positions.retain(|at| *at != position);
-            }
+        for (path, gone) in invisible {
+            self.drop_events(path, |position, _| gone.contains(&position));
         }
     }
 
