@@ -438,7 +438,7 @@ impl Machine {
             Ok(()) => CheckedOutcome::all(records.len()),
             Err(error) => CheckedOutcome::checked(error, records),
         };
-        let has_failed = outcome.error.is_some();
+        let has_failed = outcome.error.is_some() || !outcome.deferred.is_empty();
         let outcome = self.judged(outcome, &attempt, left.as_ref());
         let (progress, halt) = match attempt.through {
             Some(_) => {
@@ -478,7 +478,7 @@ impl Machine {
                 StepProgress::joined(progress, more)
             }
             Some(error) => {
-                if outcome.done > 0 {
+                if outcome.done > outcome.deferred.len() {
                     self.backoff.succeeded();
                 }
                 self.sink_failed(error, outcome.extent, left, now);

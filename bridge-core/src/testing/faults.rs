@@ -277,8 +277,10 @@ impl FaultySink {
 impl Plan {
     /// The failure of the call if nothing but paths that fail was refused.
     fn failure_of_alone(&mut self, refused: &DeliverError) -> Option<(SinkErrorKind, Extent)> {
-        let are_failing =
-            refused.rejected.is_empty() && !refused.deferred.is_empty() && !self.failing.is_empty();
+        let is_of_script = |one: &Deferred| self.deferred.contains_key(&one.seq);
+        let are_failing = refused.rejected.is_empty()
+            && !refused.deferred.iter().all(is_of_script)
+            && !self.failing.is_empty();
         self.alone += u32::from(are_failing);
         are_failing.then(|| self.of_alone.unwrap_or((SinkErrorKind::Missing, Extent::Unknown)))
     }

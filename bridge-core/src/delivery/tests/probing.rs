@@ -352,3 +352,30 @@ async fn a_parked_record_that_fails_with_the_whole_destination_does_not_hurry_th
     until_idle_at(&mut status, 3).await;
     bench.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_record_that_the_sink_defers_again_does_not_hurry_the_retries_of_fresh_ones() {
+    let journal = MemoryJournal::with(vec![record(1, "/bad"), record(2, "/good")]);
+    let destination = MemoryDestination::default();
+    let script = FaultScript::new()
+        .fails_alone_with(SinkErrorKind::Unavailable, Extent::Unknown)
+        .defers([1], u32::MAX);
+    let mut bench = Bench::at(&journal);
+    let mut status = bench.start_scripted("one", &destination, &script, by_default());
+    until(&mut status, "parked", |status| {
+        status.cursor == Seq(2) && status.parked.records == 1
+    })
+    .await;
+
+    script.fail_paths([path("/good")]);
+    journal.append(vec![record(3, "/good")]);
+    until(&mut status, "failing", |status| {
+        let failures = status.error.as_ref().map(|failure| failure.failures);
+        assert!(status.retries < 100, "{} retries", status.retries);
+        failures.is_some_and(|failures| failures > 8)
+    })
+    .await;
+    script.accept_all();
+    until_idle_at(&mut status, 3).await;
+    bench.stop().await;
+}
