@@ -3,6 +3,8 @@
 //! Each check is one transaction and sees one state of the journal. It cannot be split, so it may take long: a running
 //! bridge continues, but its write-ahead log grows until the check ends. Nothing is repaired here.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::code::StatCode;
@@ -26,7 +28,7 @@ const AT_ONCE: ReadLimit = ReadLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The violated check, in one word: `file`, `records`, `history`, `values`, `image`, `facts`,
-    /// `position`, `cursors`, `aside`, `stretches`, `ended`, `unreadable`.
+    /// `position`, `cursors`, `aside`, `stretches`, `ended`, `unreadable`, `paths`.
     pub subject: &'static str,
     /// The affected path, if there is one.
     pub path: Option<String>,
@@ -289,6 +291,7 @@ impl Reader {
         for question in INTEGRITY_QUERIES {
             self.ask(&mut found, |connection, found| question.ask(connection, found))?;
         }
+        self.ask(&mut found, paths_lead_up)?;
         tell("image");
         self.ask(&mut found, image_is_folded)?;
         self.ask(&mut found, image_names_the_newest)?;
@@ -518,14 +521,40 @@ fn stretches_are_summed_up(connection: &Connection, found: &mut Inspection) -> r
     })
 }
 
-/// More levels than any path has.
-const LEVELS_MAX: usize = 10_000;
+/// Each path leads up to `/`. A path gets its number after the one above it, so that only the others can lead in a circle.
+fn paths_lead_up(connection: &Connection, found: &mut Inspection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT id FROM path WHERE parent >= id")?;
+    let mut rows = statement.query([])?;
+    let mut above = connection.prepare("SELECT parent FROM path WHERE id = ?1")?;
+    while let Some(row) = rows.next()? {
+        let first: i64 = row.get(0)?;
+        let (mut at, mut seen) = (Some(first), HashSet::new());
+        while let Some(id) = at.filter(|id| seen.insert(*id)) {
+            at = above.query_row([id], |row| row.get(0)).optional()?;
+        }
+        if at.is_some() {
+            found.add(Finding {
+                subject: "paths",
+                path: path_of(connection, Some(first))?,
+                seq: None,
+                message: format!("the paths above path {first} lead in a circle"),
+                remedy: RESTORE,
+            });
+        }
+    }
+    Ok(())
+}
 
 /// The path of a number as far as it is known: the table of paths may be what is wrong.
 fn path_of(connection: &Connection, id: Option<i64>) -> rusqlite::Result<Option<String>> {
     let Some(mut id) = id else { return Ok(None) };
     let mut names: Vec<String> = Vec::new();
-    for _ in 0..LEVELS_MAX {
+    let mut seen = HashSet::new();
+    loop {
+        if !seen.insert(id) {
+            names.push(format!("(path {id})"));
+            break;
+        }
         let found: Option<(i64, String)> = connection
             .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))

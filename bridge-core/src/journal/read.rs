@@ -5,7 +5,7 @@
 //! appended. The reader of a worker takes records that the writer has cached from memory ([`super::tail_cache`]), with
 //! equal content.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -441,17 +441,31 @@ impl Names {
 
     /// The path of a number.
     pub(super) fn path(&mut self, connection: &Connection, id: i64) -> rusqlite::Result<ZnodePath> {
-        if id == SLASH {
-            return Ok(ZnodePath::slash());
+        let mut below: Vec<(i64, String)> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut at = id;
+        let mut path = loop {
+            if at == SLASH {
+                break ZnodePath::slash();
+            }
+            if let Some(path) = self.paths.get(&at) {
+                break path.clone();
+            }
+            if !seen.insert(at) {
+                let error = format!("the paths above path {at} lead in a circle").into();
+                let kind = rusqlite::types::Type::Integer;
+                return Err(rusqlite::Error::FromSqlConversionFailure(0, kind, error));
+            }
+            let (parent, name): (i64, String) = connection
+                .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
+                .query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            below.push((at, name));
+            at = parent;
+        };
+        for (id, name) in below.into_iter().rev() {
+            path = path.child(&name);
+            self.paths.insert(id, path.clone());
         }
-        if let Some(path) = self.paths.get(&id) {
-            return Ok(path.clone());
-        }
-        let (parent, name): (i64, String) = connection
-            .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let path = self.path(connection, parent)?.child(&name);
-        self.paths.insert(id, path.clone());
         Ok(path)
     }
 

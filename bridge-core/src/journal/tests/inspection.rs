@@ -253,6 +253,13 @@ fn each_kind_of_damage_is_found_with_its_place() {
         &[("image", Some("/z"), None, "does not have it")],
     );
     check(
+        "UPDATE path SET parent = id WHERE name = 'c'",
+        &[
+            ("paths", Some("/(path 4)/c"), None, "lead in a circle"),
+            ("records", None, Some(5), "lead in a circle"),
+        ],
+    );
+    check(
         "UPDATE sink SET cursor = 9",
         &[("cursors", None, Some(9), "sink 'audit': this sink's cursor")],
     );
