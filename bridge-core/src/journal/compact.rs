@@ -51,6 +51,7 @@ impl Journal {
         });
         written.map_err(|error| self.fault("writing it anew", error))?;
         self.room.forget();
+        self.was_vacuumed();
         Ok(Compacted {
             removed,
             bytes_before,

@@ -132,6 +132,7 @@ impl Journal {
             Ok(is_empty)
         })?;
         self.room.forget();
+        self.was_vacuumed();
         Ok(is_empty)
     }
 }

@@ -40,6 +40,7 @@ mod open;
 mod options;
 mod overview;
 mod paths;
+mod place;
 mod position;
 mod progress;
 mod read;

@@ -22,13 +22,14 @@ use super::image::Place;
 use super::image_writer::Image;
 use super::live::LiveUntil;
 use super::local_log::LocalLog;
-use super::lock::{FileId, Lock};
+use super::lock::Lock;
 use super::masking::mask;
 use super::open::{OpenedWriter, open_writer};
 use super::options::JournalOptions;
 use super::paths::Entered;
 use super::read::Reader;
 use super::read_marks::ReadMarks;
+use super::place::JournalPlace;
 use super::retention::Maintained;
 use super::shadow_load::ShadowLoad;
 use super::size::Room;
@@ -67,7 +68,9 @@ pub struct Journal {
     pub(super) shadow_load: Option<ShadowLoad>,
     /// How long the last batch took to the disk.
     pub(super) synchronised: Option<Duration>,
-    lock: Lock,
+    pub(super) lock: Lock,
+    /// The files as they were when they were last looked at.
+    pub(super) place: JournalPlace,
     /// Derives events from the changes.
     pub(super) derivation: Option<Box<dyn Derivation>>,
     /// The rows of the derivation.
@@ -132,6 +135,7 @@ impl Journal {
             file: file.to_owned(),
             options: options.clone(),
             lock,
+            place: JournalPlace::default(),
             derivation: None,
             derived_rows: DerivedTable::default(),
             observed: None,
@@ -196,32 +200,6 @@ impl Journal {
                 Err(refused)
             }
         }
-    }
-
-    /// Looks whether the open file is still the one at its path, and locked. To be called every second or so: what is
-    /// written to a file without a name is lost.
-    ///
-    /// # Errors
-    ///
-    /// If the file was removed, moved or replaced ([`JournalErrorKind::Moved`]), or another process has locked it.
-    pub fn verify_place(&mut self) -> Result<(), JournalError> {
-        let found = FileId::at(&self.file)
-            .map_err(|error| JournalError::of_io(&self.file, "looking at it", error))?;
-        if found == Some(self.gate.file()) {
-            return self.lock.verify();
-        }
-        let what = match found {
-            None => "its file was removed or moved away",
-            Some(_) => "another file was put in its place",
-        };
-        Err(JournalError::new(
-            JournalErrorKind::Moved,
-            &self.file,
-            format!(
-                "{what} while it was open, so nothing more is written to it: put it back with the files beside it, or \
-                 restore it from a copy, and start again; without it the source begins anew, with a snapshot"
-            ),
-        ))
     }
 
     pub(super) fn rollback_transaction(&mut self) -> Result<(), JournalError> {

@@ -104,6 +104,22 @@ fn a_journal_that_was_removed_moved_or_replaced_while_it_is_open_is_noticed() {
         },
         "another file",
     );
+    for suffix in ["-wal", "-shm"] {
+        let beside = |file: &Path| file.with_file_name(format!("main.journal{suffix}"));
+        let scratch = Scratch::new();
+        let mut journal = filled(&scratch);
+        journal.verify_place().unwrap();
+        fs::remove_file(beside(&scratch.file())).unwrap();
+        let error = journal.verify_place().unwrap_err();
+        assert_eq!(error.kind, JournalErrorKind::Moved);
+        assert!(error.to_string().contains(suffix), "{error}");
+        drop(journal);
+        assert_eq!(scratch.records().len(), 1, "an orderly end keeps what SQLite has");
+    }
+    check(
+        |file| fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap(),
+        "its end was cut off",
+    );
 }
 
 #[test]
