@@ -4,8 +4,8 @@
 //! has one message in flight and the stream knows its id; but a delivery does not continue across a reconnect, because
 //! acknowledgements of the lost connection no longer arrive.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
@@ -24,6 +24,48 @@ pub(crate) const ANSWER_BOUND: Duration = Duration::from_secs(10);
 
 /// How the connection is called in the servers' lists.
 const CLIENT_NAME: &str = "zkbridge";
+
+/// The wait before the second of reconnects that follow each other; each later one takes twice as long.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// The longest wait before a reconnect.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(5);
+/// A connection that lasted for so long makes the next loss the first one again.
+const RECONNECT_LASTED: Duration = Duration::from_secs(60);
+
+/// The waits before reconnects. The library counts only attempts that fail, so that a server that lets us in and then
+/// breaks the protocol would be tried again without a pause.
+fn reconnect_delays() -> impl Fn(usize) -> Duration + Send + Sync + 'static {
+    let reconnects = Mutex::new(Reconnects::default());
+    move |_| {
+        let mut reconnects = reconnects.lock().unwrap_or_else(PoisonError::into_inner);
+        reconnects.next_delay(Instant::now())
+    }
+}
+
+/// The reconnects that followed each other.
+#[derive(Debug, Default)]
+struct Reconnects {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Reconnects {
+    /// The wait before the next reconnect.
+    fn next_delay(&mut self, now: Instant) -> Duration {
+        let has_lasted = |last: Instant| now.saturating_duration_since(last) >= RECONNECT_LASTED;
+        if self.last.is_none_or(has_lasted) {
+            self.count = 0;
+        }
+        self.last = Some(now);
+        self.count = self.count.saturating_add(1);
+        match self.count {
+            1 => Duration::ZERO,
+            count => RECONNECT_DELAY
+                .saturating_mul(1 << (count - 2).min(10))
+                .min(RECONNECT_DELAY_MAX),
+        }
+    }
+}
 
 /// The failures of a connection so far.
 #[derive(Clone, Debug)]
@@ -65,6 +107,7 @@ impl Connection {
             .ignore_discovered_servers()
             // Each server once after a loss, so that no unused connection is opened.
             .max_reconnects(urls.len())
+            .reconnect_delay_callback(reconnect_delays())
             .event_callback(move |event| {
                 let sender = Arc::clone(&sender);
                 async move { sender.send_modify(|state| state.apply(event)) }
@@ -269,4 +312,23 @@ async fn read_as(
         let message = format!("{file} cannot be read: {failure}; see {key}");
         SinkError::new(SinkErrorKind::Authentication, message).because(failure)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_that_do_not_last_wait_longer_each_time_and_one_that_lasts_begins_again() {
+        let mut reconnects = Reconnects::default();
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            let wait = reconnects.next_delay(now);
+            waits.push(wait.as_millis());
+            now += wait;
+        }
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(reconnects.next_delay(now + RECONNECT_LASTED), Duration::ZERO);
+    }
 }
