@@ -7,6 +7,7 @@ use std::time::Duration;
 use bridge_core::file_path::looks_like_contents;
 use bridge_core::issue::ConfigIssue;
 use bridge_core::secret::MASK;
+use bridge_core::sink::{SinkError, SinkErrorKind};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -486,6 +487,22 @@ pub(crate) fn client_config(config: &KafkaConfig) -> ClientConfig {
     }
     set_promises(&mut client, config);
     client
+}
+
+/// Checks the files that librdkafka opens itself: opening a named pipe would wait for its writer, and nothing could end
+/// that. One that is missing is left to librdkafka. Blocks on the disk.
+pub(crate) fn check_files(client: &ClientConfig) -> Result<(), SinkError> {
+    for (key, path) in client.config_map() {
+        let found = key.ends_with(".location").then(|| std::fs::metadata(path));
+        let Some(Ok(found)) = found else { continue };
+        if !found.is_file() && !found.is_dir() {
+            let message = format!(
+                "properties.\"{key}\" names something that is no regular file: give the path of a file"
+            );
+            return Err(SinkError::new(SinkErrorKind::Configuration, message));
+        }
+    }
+    Ok(())
 }
 
 /// Whether connections to brokers are encrypted.

@@ -35,6 +35,7 @@ use bridge_core::sink::{DeliverError, Delivery, Sink, SinkError, SinkErrorKind};
 use futures::future::BoxFuture;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
@@ -232,6 +233,9 @@ impl KafkaSink {
             producer.retire().await;
         }
         self.in_flight = InFlight::default();
+        let client = self.client.clone();
+        let checked = spawn_blocking(move || properties::check_files(&client)).await;
+        checked.unwrap_or(Ok(()))?;
         let producer = Producer::start(&self.client, &self.brokers, &self.events)?;
         self.in_flight.begin(producer.reports());
         self.producer = Some(producer);

@@ -38,6 +38,26 @@ fn a_broker_is_all_that_must_be_given() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_a_certificate_is_refused_before_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("ca.pem");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let check = |path: &str, is_fine: bool| {
+        let text = format!("brokers = 'a'\nproperties = {{ 'ssl.ca.location' = '{path}' }}");
+        let checked = properties::check_files(&properties::client_config(&config(&text)));
+        assert_eq!(checked.is_ok(), is_fine, "{path}: {checked:?}");
+        if let Err(error) = checked {
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
+    };
+    check(pipe.to_str().unwrap(), false);
+    check("/dev/null", false);
+    check(folder.path().to_str().unwrap(), true);
+    check("probe", true);
+}
+
+#[test]
 fn topics_to_create_are_said_by_false_by_true_or_by_what_they_are_like() {
     let settings = |value: &str| config(&format!("brokers = 'a'\ncreate_topics = {value}")).create_topics;
     assert_eq!(settings("false"), CreateTopics::No);
