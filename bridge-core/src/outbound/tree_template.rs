@@ -22,7 +22,7 @@ use super::tree_values::{TreeValues, VARIABLES};
 use crate::issue::ConfigIssue;
 use crate::number::Seq;
 use crate::path::ZnodePath;
-use crate::record::{Data, DataForm, Stat};
+use crate::record::{Data, DataForm, Stat, parsed_json};
 use crate::subtree::{Subtree, SubtreeCompleteness, SubtreeLimit, SubtreeZnode};
 
 /// The longest template in bytes: that of the longest file that a reference brings in.
@@ -236,7 +236,7 @@ fn multiline(state: &State<'_, '_>, text: &str) -> Result<Value, Error> {
 /// `from_json`: the document in a text.
 fn from_json(state: &State<'_, '_>, text: &str) -> Result<Value, Error> {
     charge(state, text.len())?;
-    let document = serde_json::from_str(text);
+    let document = parsed_json(text);
     let document = document.map_err(|error| {
         refused(format!(
             "from_json: the text is no JSON: {error}; the test 'is json' leaves such values out"
@@ -251,7 +251,7 @@ fn is_json(state: &State<'_, '_>, value: &Value) -> Result<bool, Error> {
         return Ok(false);
     };
     charge(state, text.len())?;
-    Ok(serde_json::from_str::<serde_json::Value>(text).is_ok())
+    Ok(parsed_json(text).is_ok())
 }
 
 /// `word`: the value, if it is a word.
@@ -380,6 +380,15 @@ mod tests {
             render("{% if node %}here{% else %}gone{% endif %}", &gone).as_deref(),
             Ok("gone")
         );
+    }
+
+    #[test]
+    fn a_document_with_a_key_of_the_json_library_is_never_taken_for_the_text_in_it() {
+        let value = r#"{"$serde_json::private::RawValue":"{\"w\":666}"}"#;
+        let tree = subtree("/a", &[("/a", data(value))]);
+        let refused = render("{{ node.value | from_json }}", &tree).unwrap_err();
+        assert!(refused.contains("a key of the JSON library"), "{refused}");
+        assert_eq!(render("{{ node.value is json }}", &tree).as_deref(), Ok("false"));
     }
 
     #[test]

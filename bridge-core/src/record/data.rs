@@ -25,7 +25,7 @@ pub enum DataForm {
     /// Always base64.
     Base64,
     /// The document itself if the bytes are JSON that every reader takes: no key is repeated, every number is within the
-    /// range of a 64-bit float, and no text has a half of a surrogate pair; otherwise like `Auto`.
+    /// range of a 64-bit float, and no text has a half of a surrogate pair or a NUL; otherwise like `Auto`.
     Json,
     /// A keyed digest in place of the data, as text; see [`Masking`](super::Masking).
     Masked,
@@ -138,7 +138,7 @@ impl Data {
         if self.form != DataForm::Json {
             return Some("its source does not have data = \"json\"".to_owned());
         }
-        let parsed = serde_json::from_slice::<UniqueKeys>(&self.bytes);
+        let parsed = serde_json::from_slice::<CheckedJson<true>>(&self.bytes);
         parsed.err().map(|error| error.to_string())
     }
 
@@ -183,9 +183,9 @@ fn is_ascii_control(byte: u8) -> bool {
 
 /// The document on one line, with each number and text as it is written there; `None` if the bytes are no JSON, a key is
 /// repeated, or the parser of a reader may refuse it and with it the whole record: a number that no 64-bit float holds
-/// (`1e400`), a half of a surrogate pair (`"\ud800"`).
+/// (`1e400`), a half of a surrogate pair (`"\ud800"`), a NUL (`"\u0000"`), which PostgreSQL refuses.
 fn json_document(bytes: &[u8]) -> Option<Box<RawValue>> {
-    serde_json::from_slice::<UniqueKeys>(bytes).ok()?;
+    serde_json::from_slice::<CheckedJson<true>>(bytes).ok()?;
     let text = std::str::from_utf8(bytes).ok()?;
     let mut line = String::with_capacity(text.len());
     let (mut is_quoted, mut is_escaped) = (false, false);
@@ -204,55 +204,77 @@ fn json_document(bytes: &[u8]) -> Option<Box<RawValue>> {
     RawValue::from_string(line).ok()
 }
 
-/// A JSON document in which no object has a key twice.
-struct UniqueKeys;
+/// How keys begin by which the JSON library marks what it hands to itself: it takes an object with such a key for
+/// another document, the one that the value has as its text.
+const LIBRARY_KEYS: &str = "$serde_json::private::";
 
-impl<'de> Deserialize<'de> for UniqueKeys {
+/// A JSON document without a key of [`LIBRARY_KEYS`]; if strict, also without a repeated key and a NUL.
+struct CheckedJson<const IS_STRICT: bool>;
+
+/// The document in a text, with every key as it is.
+///
+/// # Errors
+/// If the text is no JSON, or has a key that only the JSON library itself uses.
+pub(crate) fn parsed_json(text: &str) -> serde_json::Result<serde_json::Value> {
+    serde_json::from_str::<CheckedJson<false>>(text)?;
+    serde_json::from_str(text)
+}
+
+impl<'de, const IS_STRICT: bool> Deserialize<'de> for CheckedJson<IS_STRICT> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueKeys)
+        deserializer.deserialize_any(CheckedJson)
     }
 }
 
-impl<'de> Visitor<'de> for UniqueKeys {
-    type Value = UniqueKeys;
+impl<'de, const IS_STRICT: bool> Visitor<'de> for CheckedJson<IS_STRICT> {
+    type Value = CheckedJson<IS_STRICT>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON document without repeated keys")
     }
 
-    fn visit_unit<E>(self) -> Result<UniqueKeys, E> {
+    fn visit_unit<E>(self) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<UniqueKeys, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<UniqueKeys, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<UniqueKeys, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<UniqueKeys, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<UniqueKeys, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self, E> {
+        match IS_STRICT && text.contains('\0') {
+            true => Err(E::custom("a text with a NUL")),
+            false => Ok(self),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
         Ok(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<UniqueKeys, A::Error> {
-        while seq.next_element::<UniqueKeys>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         let mut keys = HashSet::new();
-        while let Some((key, UniqueKeys)) = map.next_entry::<String, UniqueKeys>()? {
-            if !keys.insert(key) {
+        while let Some((key, CheckedJson)) = map.next_entry::<String, Self>()? {
+            if key.starts_with(LIBRARY_KEYS) {
+                return Err(A::Error::custom("a key of the JSON library"));
+            }
+            if IS_STRICT && key.contains('\0') {
+                return Err(A::Error::custom("a key with a NUL"));
+            }
+            if IS_STRICT && !keys.insert(key) {
                 return Err(A::Error::custom("a repeated key"));
             }
         }
@@ -507,6 +529,10 @@ mod tests {
             (r#"{"n":-1E+999}"#, "utf8"),
             (r#"{"n":1e308}"#, "json"),
             (r#"{"n":1e-400}"#, "json"),
+            (r#"{"a":"\u0000"}"#, "utf8"),
+            (r#"{"\u0000":1}"#, "utf8"),
+            (r#"{"$serde_json::private::RawValue":"{\"w\":666}"}"#, "utf8"),
+            (r#"[{"\u0024serde_json::private::RawValue":"1 2"}]"#, "utf8"),
             (r#""\ud800""#, "utf8"),
             (r#"{"\udc00":1}"#, "utf8"),
             (r#"["\ud800\u0041"]"#, "utf8"),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
+pub(crate) use data::parsed_json;
 pub use data::{Data, DataForm, DataValue};
 pub use identity::{Identity, NAMESPACE, czxid_text};
 pub use mask::{MaskKey, Masking};
