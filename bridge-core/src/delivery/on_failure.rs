@@ -70,7 +70,7 @@ impl Machine {
         };
         let Some(delay) = self.backoff.failed(pace, now, &mut self.random) else {
             let message = format!("gave up after retry.give_up_after: {message}");
-            return self.halt(kind, (message, policy.remedy), then.left());
+            return self.halt(kind, (message, GAVE_UP), then.left());
         };
         let delay = delay.max(not_before.unwrap_or_default());
         self.state = MachineState::BackingOff {
@@ -163,6 +163,9 @@ impl Machine {
         }
     }
 }
+
+const GAVE_UP: &str = "see to the destination, then let the sink go on with 'zkbridge sink enable NAME' or a restart; the \
+                       cursor is kept";
 
 pub(super) const ON_REJECT_HALT: &str = "correct the destination or the sink's options so that the record can be accepted, or set \
                               on_reject = \"dead_letter\", and restart; the record is kept";

@@ -138,7 +138,8 @@ pub struct Retry {
     pub first: Span,
     /// The upper bound of every wait.
     pub max: Span,
-    /// The time after which the sink halts instead, counted from the first of the failures.
+    /// The time after which the sink halts instead, or a record whose path fails alone becomes a dead letter, counted from
+    /// the first of the failures.
     pub give_up_after: Patience,
 }
 

@@ -162,7 +162,9 @@ async fn patience_with_a_bound_ends_in_a_halt() {
         "{:?}",
         began.elapsed()
     );
-    assert!(halted.error.unwrap().message.contains("gave up"));
+    let error = halted.error.unwrap();
+    assert!(error.message.contains("gave up"), "{error:?}");
+    assert!(error.remedy.contains("'zkbridge sink enable NAME'"), "{error:?}");
     bench.stop().await;
 }
 
