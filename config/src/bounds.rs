@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use crate::tree::Place;
 
 /// Tables and lists in each other. Options need five.
-const DEPTH_MAX: usize = 32;
+pub(crate) const DEPTH_MAX: usize = 32;
 
 /// Keys and values, those that an alias of YAML repeats included. A hundred sources and sinks have two thousand.
 const VALUES_MAX: usize = 5_000;

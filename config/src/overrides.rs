@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bridge_core::issue::Severity;
 use config::Source;
 
+use crate::bounds::DEPTH_MAX;
 use crate::environment::Environment;
 use crate::nearest::nearest;
 use crate::problem::Problem;
@@ -27,6 +28,9 @@ pub(crate) const PREFIX: &str = "ZKBRIDGE";
 
 /// Between keys.
 const SEPARATOR: &str = "__";
+
+/// The most characters that are shown of the name of a variable that names no key.
+const SHOWN_CHARS: usize = 60;
 
 /// The keys at the top.
 const TOP: [&str; 5] = ["data_dir", "http", "log", "sink", "source"];
@@ -47,6 +51,15 @@ pub(crate) fn apply(tree: &mut Node, raw: &str, environment: &Environment, probl
             continue;
         }
         let name = format!("{PREFIX}_{}", keys.to_uppercase().replace('.', SEPARATOR));
+        if path.len() > DEPTH_MAX {
+            let shown: String = name.chars().take(SHOWN_CHARS).chain(std::iter::once('…')).collect();
+            let message = format!("the variable names a key that is more than {DEPTH_MAX} levels deep");
+            problems.push(
+                Problem::error(variable(&shown), "", message)
+                    .remedy("correct the name of the variable, or unset it"),
+            );
+            continue;
+        }
         let leaf = Value::Text(Text {
             text,
             brought_in: Some(Arc::from(name.as_str())),

@@ -352,7 +352,10 @@ impl<'a> Reading<'a> {
             true => format!("there is no key '{name}' here"),
             false => "there is a key here that is not shown, as no key has such a name".to_owned(),
         };
+        let said = message.clone();
         self.report(&path, message, |mut problem| {
+            // It names the key only, whatever brought the value in.
+            problem.message = said;
             if !is_shown {
                 problem.key = table.key(MASK).to_string();
             }
@@ -368,7 +371,7 @@ impl<'a> Reading<'a> {
     pub(crate) fn object(&mut self, section: &KeyPath, objections: Vec<ConfigIssue>) {
         for objection in objections {
             let path = self.as_written(section.join_text(&objection.key));
-            if self.is_touched(&path) {
+            if self.is_touched(&path) || self.is_consequence(&path, &objection) {
                 continue;
             }
             let problem = self.problem(&path, objection.message).remedy(objection.remedy);
@@ -413,6 +416,32 @@ impl<'a> Reading<'a> {
         self.tree
             .at(path)
             .is_some_and(|node| matches!(node.value, Value::Skipped))
+    }
+
+    /// Whether an objection follows from a value that could not be brought in: from one in the list that it is about, or
+    /// from one beside its key that it names.
+    fn is_consequence(&self, path: &KeyPath, objection: &ConfigIssue) -> bool {
+        let is_skipped = |node: &Node| matches!(node.value, Value::Skipped);
+        let has_skipped = |node: &Node| {
+            let mut table = node.table().into_iter().flatten();
+            is_skipped(node) || table.any(|(_, (_, node))| is_skipped(node))
+        };
+        if let Some(Value::List(list)) = self.tree.at(&path.0).map(|node| &node.value)
+            && list.iter().any(has_skipped)
+        {
+            return true;
+        }
+        let above = path.0.split_last().map_or(&[][..], |(_, above)| above);
+        let table = objection.key.rsplit_once('.').map(|(table, _)| table);
+        let is_named = |name: &str| {
+            let key = table.map_or_else(|| name.to_owned(), |table| format!("{table}.{name}"));
+            let is_end = |letter: char| !letter.is_alphanumeric() && !matches!(letter, '.' | '_');
+            objection.message.split(is_end).any(|word| word == key)
+        };
+        let beside = self.tree.at(above).and_then(Node::table).into_iter().flatten();
+        beside
+            .filter(|(_, (_, node))| is_skipped(node))
+            .any(|(name, _)| is_named(name))
     }
 
     /// The path with the indexes of the file: elements that were refused are missing in the lists that were read.

@@ -306,3 +306,36 @@ fn a_brought_in_value_cannot_change_the_structure() {
     };
     assert_eq!(sink.brokers, "k1,k2");
 }
+
+#[test]
+fn a_variable_that_is_not_set_is_the_only_problem_of_what_depends_on_it() {
+    let check = |more: &str| {
+        let refused = read_with(&format!("{more}\n{TEXT}"), &[]).unwrap_err();
+        let [problem] = &refused.problems[..] else {
+            panic!("{more}: {refused}");
+        };
+        assert!(problem.message.contains("NOWHERE is not set"), "{problem:?}");
+    };
+    check("[http]\nlisten = \"127.0.0.1:9641\"\ntokens = [{ name = \"a\", token = \"${NOWHERE}\" }]");
+    let text = TEXT.replacen("connect = ", "auth = { scheme = \"digest\", id = \"${NOWHERE}\" }\nconnect = ", 1);
+    let refused = read_with(&text, &[]).unwrap_err();
+    assert_eq!(refused.problems.len(), 1, "{refused}");
+}
+
+#[test]
+fn a_variable_for_a_key_that_does_not_exist_is_said_to_be_that() {
+    let refused = read_with(TEXT, &[("ZKBRIDGE_FOO__BAR", "1")]).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("there is no key 'foo' here"), "{said}");
+    assert!(!said.contains("not as it should be"), "{said}");
+}
+
+#[test]
+fn a_variable_with_very_many_levels_is_refused_at_once() {
+    let deep = format!("ZKBRIDGE{}", "__A".repeat(20_000)).replacen("__", "_", 1);
+    let began = std::time::Instant::now();
+    let refused = read_with(TEXT, &[(&deep, "1")]).unwrap_err().to_string();
+    assert!(refused.contains("more than 32 levels deep"), "{refused}");
+    assert!(refused.len() < 1_000, "{} bytes", refused.len());
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
