@@ -375,7 +375,7 @@ fn check_sinks(sinks: &[(KeyPath, SinkConfig)], reading: &mut Reading<'_>) {
             reading.object(path, vec![name_twice("sink", &sink.name, &other.0)]);
         }
         reading.object(path, objections_to_shared_topic(sink).into_iter().collect());
-        let keys = ["topic", "brokers", "subject", "servers", "path"];
+        let keys = ["topic", "brokers", "subject", "bucket", "servers", "path"];
         if keys.iter().any(|key| reading.is_touched(&path.key(key))) {
             continue;
         }
@@ -434,7 +434,10 @@ fn target(kind: &SinkKind) -> Option<(&'static str, Target<'_>)> {
     };
     match kind {
         SinkKind::Kafka(options) => Some(("topic", on(&options.topic, &options.brokers))),
-        SinkKind::Nats(options) => Some(("subject", on(&options.subject, &options.servers))),
+        SinkKind::Nats(options) => Some(match &options.bucket {
+            Some(bucket) => ("bucket", on(bucket, &options.servers)),
+            None => ("subject", on(&options.subject, &options.servers)),
+        }),
         SinkKind::File(FileConfig { path, .. }) | SinkKind::Render(RenderConfig { path, .. }) => {
             let name = path.to_str()?;
             let shown = name.to_owned();

@@ -158,6 +158,16 @@ fn legal_options_that_are_probably_mistakes_are_warned_about() {
         "sink[1].subject",
         &["'a' and 'b' write to the same subject"],
     );
+    let bucket =
+        |name: &str| format!("name = \"{name}\"\ntype = \"nats\"\nservers = \"nats://n:1\"\nbucket = \"B\"");
+    check(
+        &with_sink(&format!("{}\n[[sink]]\n{}", bucket("a"), bucket("b"))),
+        warning,
+        "sink[1].bucket",
+        &["'a' and 'b' write to the same bucket"],
+    );
+    let different = with_sink(&format!("{}\n[[sink]]\n{}", nats("a"), bucket("b")));
+    assert_eq!(problems(&different), []);
 }
 
 #[test]
