@@ -1,8 +1,10 @@
 //! A position as people type it: a record's number, a zxid, a time, or how long ago.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use bridge_core::amount::Span;
+use bridge_core::file_path::open_regular;
 use bridge_core::journal::Position;
 use bridge_core::number::{Seq, Zxid};
 use bridge_core::record::Timestamp;
@@ -53,7 +55,7 @@ pub fn position_text(position: Position) -> String {
 ///
 /// If the text has none of the forms of [`POSITION_FORMS`].
 pub fn parse_position(text: &str, now: Timestamp) -> Result<Position, BadPosition> {
-    parse_in(text, now, &TimeZone::system(), Edge::First)
+    parse_in(text, now, &local_zone(), Edge::First)
 }
 
 /// Reads the position with which a range ends. As [`parse_position`], but a date is its last moment, so that a range to a
@@ -63,7 +65,21 @@ pub fn parse_position(text: &str, now: Timestamp) -> Result<Position, BadPositio
 ///
 /// As of [`parse_position`].
 pub fn parse_range_end(text: &str, now: Timestamp) -> Result<Position, BadPosition> {
-    parse_in(text, now, &TimeZone::system(), Edge::Last)
+    parse_in(text, now, &local_zone(), Edge::Last)
+}
+
+/// The time zone of the process.
+fn local_zone() -> TimeZone {
+    match is_readable(&std::env::var("TZ").unwrap_or_default()) {
+        true => TimeZone::system(),
+        false => TimeZone::UTC,
+    }
+}
+
+/// Whether a value of `TZ` can be looked up: a file that it names must be a regular one, as a device may never end.
+fn is_readable(zone: &str) -> bool {
+    let file = Path::new(zone.strip_prefix(':').unwrap_or(zone));
+    !file.is_absolute() || open_regular(file).is_ok()
 }
 
 /// The moment of a day that its date names.
@@ -234,6 +250,19 @@ mod tests {
             "12:30[UTC]",
         ] {
             assert!(parse_position(wrong, now).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_zone_that_is_no_regular_file_is_never_read() {
+        for (zone, expected) in [
+            ("", true),
+            ("Europe/Berlin", true),
+            (":/dev/zero", false),
+            ("/dev/zero", false),
+            (":/nowhere", false),
+        ] {
+            assert_eq!(is_readable(zone), expected, "{zone}");
         }
     }
 
