@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bridge_config::{Loaded, load};
 use clap::Args;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -83,8 +83,9 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
     serving::block_on(async {
         let mut signals = serving::Signals::new()?.with_hangups()?;
         let ending = CancellationToken::new();
+        let overdue = Overdue::after(&ending);
         let start = Bridge::start(&loaded.config, &decisions, &ending);
-        let started = attend(&mut signals, &ending, start).await?;
+        let started = attend(&mut signals, (&ending, &overdue), start).await?;
         let mut bridge = started.done?;
         if let Some(address) = bridge.address() {
             tracing::info!(%address, "serving /metrics /healthz /readyz /status /api/v1");
@@ -126,13 +127,14 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                 None => (None, None),
             };
             let work = change_bridge(&mut bridge, &args.config.config, change, &ending);
-            let attended = attend(&mut signals, &ending, work).await?;
+            let attended = attend(&mut signals, (&ending, &overdue), work).await?;
             (first, hung_up) = (attended.signal, attended.has_hung_up);
             if let Some(answer) = answer {
                 // The command may have given up.
                 let _ = answer.send(attended.done);
             }
         };
+        ending.cancel();
         tracing::info!(drain_seconds = DRAIN.as_secs(), "draining");
         service_manager.stopping();
         let second = async {
@@ -150,6 +152,7 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
                 end
             }
             signal = second => Err(at_once(signal)),
+            () = overdue.passed() => Err(by_force(first)),
         };
         end_of_signs.cancel();
         // It ends at once.
@@ -160,6 +163,44 @@ pub fn run(args: &RunArgs, flags: &LogFlags) -> Result<(), Failure> {
 
 fn at_once(signal: u8) -> Failure {
     Failure::new(Exit::Signal(signal), "ended at once by a second signal")
+}
+
+/// The longest time from the request of an end to the end of the process: the drain, the ends of what closes after it,
+/// and less than the 30 s after which the supervisors of `docker/` end it.
+const END_BOUND: Duration = Duration::from_secs(25);
+
+/// Tells when the end that was asked for is overdue: a file, a library or a computation does not return.
+struct Overdue(watch::Receiver<bool>);
+
+impl Overdue {
+    /// Counts from the time at which `ending` is cancelled. Needs a runtime; its task ends with that.
+    fn after(ending: &CancellationToken) -> Overdue {
+        let (send, overdue) = watch::channel(false);
+        let ending = ending.clone();
+        tokio::spawn(async move {
+            ending.cancelled().await;
+            tokio::time::sleep(END_BOUND).await;
+            send.send_replace(true);
+        });
+        Overdue(overdue)
+    }
+
+    /// Returns when it is overdue. Cancel safe.
+    async fn passed(&self) {
+        let mut overdue = self.0.clone();
+        // The task sends before it ends.
+        let _ = overdue.wait_for(|is_overdue| *is_overdue).await;
+    }
+}
+
+fn by_force(signal: Option<u8>) -> Failure {
+    let exit = signal.map_or(Exit::Runtime, Exit::Signal);
+    let message = format!(
+        "the bridge did not end within {} s and was ended by force: nothing that is durable is lost\nhelp: look in the \
+         log and at the disks for what does not return, such as a certificate file that is a pipe",
+        END_BOUND.as_secs()
+    );
+    Failure::new(exit, message)
 }
 
 /// A change of the bridge that was carried out while signals were served.
@@ -175,10 +216,10 @@ struct Attended<T> {
 /// drains, and no journal is waited for.
 ///
 /// # Errors
-/// If a second signal ends the process at once.
+/// If a second signal ends the process at once, or the end is overdue.
 async fn attend<T>(
     signals: &mut Signals,
-    ending: &CancellationToken,
+    (ending, overdue): (&CancellationToken, &Overdue),
     change: impl Future<Output = T>,
 ) -> Result<Attended<T>, Failure> {
     let mut change = pin!(change);
@@ -200,6 +241,7 @@ async fn attend<T>(
             biased;
             done = change => Ok(Attended { done, signal: Some(signal), has_hung_up }),
             second = signals.second(signal) => Err(at_once(second)),
+            () = overdue.passed() => Err(by_force(Some(signal))),
         };
     }
 }
@@ -362,4 +404,23 @@ fn check_forgotten(args: &RunArgs, config: &bridge_config::Config) -> Result<(),
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_overdue_so_long_after_it_was_asked_for_and_never_before() {
+        let ending = CancellationToken::new();
+        let overdue = Overdue::after(&ending);
+        assert!(timeout(END_BOUND * 10, overdue.passed()).await.is_err());
+        ending.cancel();
+        let asked = tokio::time::Instant::now();
+        overdue.passed().await;
+        assert_eq!(asked.elapsed().as_secs(), END_BOUND.as_secs());
+        overdue.passed().await;
+        let failure = by_force(Some(15));
+        assert!(failure.message.contains("ended by force"), "{}", failure.message);
+    }
 }
