@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bridge_config::{Config, Name, SourceConfig};
+use bridge_config::{Config, Name, SinkConfig, SourceConfig};
 use bridge_core::journal::{Journal, JournalError, JournalWriter, SinkCursor};
 use bridge_core::metrics::UNCONFIGURED_CURSOR;
 use bridge_core::pipeline::WriterTask;
@@ -111,6 +111,39 @@ impl CursorChange {
                          taken out, and repeat this command in place of a reload"
                     ),
                 ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CursorChange {
+    /// Refuses a change of a running bridge whose configuration gives a second sink another name: that one would begin anew
+    /// with this reload, and its own change would come too late.
+    fn check_alone(&self, config: &Config, cursors: &[(Name, SinkCursor)]) -> Result<(), Failure> {
+        let CursorChange::Rename { old, new } = self else {
+            return Ok(());
+        };
+        let has_cursor = |sink: &str, source: &Name| {
+            let mut stored = cursors.iter();
+            stored.any(|(other, cursor)| other == source && *cursor.sink == *sink)
+        };
+        for (source, cursor) in cursors {
+            let other = &*cursor.sink;
+            let is_fresh = |sink: &&SinkConfig| {
+                *sink.name != **new && sink.sources.contains(source) && !has_cursor(&sink.name, source)
+            };
+            if other == old || is_configured(config, other, source) {
+                continue;
+            }
+            if let Some(fresh) = config.sinks.iter().find(is_fresh) {
+                return Err(configuration(format!(
+                    "besides '{new}' the configuration has the new sink '{}', and the journal of '{source}' a cursor of \
+                     '{other}' without a sink: if that is the same sink, it would begin anew\nhelp: if '{}' is the new name of \
+                     '{other}', let it have its old name in the configuration until this command is done, and then rename \
+                     it likewise; otherwise run 'zkbridge sink forget {other}' first",
+                    fresh.name, fresh.name
+                )));
             }
         }
         Ok(())
@@ -237,7 +270,9 @@ impl Bridge {
         config: &Config,
         change: &CursorChange,
     ) -> Result<Reloaded, Failure> {
-        change.check(config, &self.stored_cursors()?)?;
+        let cursors = self.stored_cursors()?;
+        change.check(config, &cursors)?;
+        change.check_alone(config, &cursors)?;
         self.reload_with(config, Some(change)).await
     }
 }
@@ -266,4 +301,48 @@ fn count(source: &RunningSource, sink: &str, is_unconfigured: bool) {
         ("source", source.config.name.to_string()),
     ];
     metrics::gauge!(UNCONFIGURED_CURSOR, &labels).set(f64::from(u8::from(is_unconfigured)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bridge_config::{Environment, Format};
+    use bridge_core::number::Seq;
+
+    use super::*;
+
+    #[test]
+    fn a_rename_in_a_running_bridge_is_refused_while_another_sink_waits_for_its_own() {
+        let check = |sinks: &[&str], stored: &[&str], is_fine: bool| {
+            let mut text = "[[source]]\nconnect = \"a:2181\"\n".to_owned();
+            for name in sinks {
+                text += &format!("[[sink]]\nname = \"{name}\"\ntype = \"console\"\n");
+            }
+            let environment = Environment::default();
+            let loaded = bridge_config::read(Path::new("zkbridge.toml"), &text, Format::Toml, &environment);
+            let config = loaded.unwrap().config;
+            let source = config.sources[0].name.clone();
+            let cursors: Vec<(Name, SinkCursor)> = stored
+                .iter()
+                .map(|sink| {
+                    let cursor = SinkCursor {
+                        sink: (*sink).into(),
+                        cursor: Seq(1),
+                    };
+                    (source.clone(), cursor)
+                })
+                .collect();
+            let rename = CursorChange::Rename {
+                old: "f".into(),
+                new: "f2".into(),
+            };
+            let checked = rename.check_alone(&config, &cursors);
+            assert_eq!(checked.is_ok(), is_fine, "{sinks:?} {stored:?}: {checked:?}");
+        };
+        check(&["f2", "g2"], &["f", "g"], false);
+        check(&["f2", "g"], &["f", "g"], true);
+        check(&["f2", "h"], &["f"], true);
+        check(&["f2"], &["f", "g"], true);
+    }
 }
