@@ -72,7 +72,9 @@ impl PreparedSink {
                 NotJson::Deliver => destination,
                 NotJson::Reject => Box::new(JsonOnly::new(destination)),
             },
-            filter: CompiledFilter::new(&sink.filter).map_err(|error| configuration(error.to_string()))?,
+            filter: CompiledFilter::new(&sink.filter)
+                .map_err(|error| configuration(error.to_string()))?
+                .for_format(sink.kind.format()),
             config: sink.clone(),
             scope: Arc::clone(scope),
         })

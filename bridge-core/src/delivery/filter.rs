@@ -3,6 +3,7 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::options::{Ephemeral, Filter, OpClass};
+use crate::format::Format;
 use crate::issue::ConfigIssue;
 use crate::path_glob::path_glob;
 use crate::record::{Op, Record, ServiceEvent, ServiceEventType};
@@ -14,6 +15,8 @@ pub struct CompiledFilter {
     ops: Vec<OpClass>,
     ephemeral: Ephemeral,
     events: EventFilter,
+    /// Whether the sink gets service events alone, or changes alone; `None`: both.
+    of_services: Option<bool>,
 }
 
 /// The part of a filter that chooses service events.
@@ -152,11 +155,24 @@ impl CompiledFilter {
                 zones: word_globs("zones", &filter.zones)?,
                 summaries: filter.summaries,
             },
+            of_services: None,
         })
+    }
+
+    /// The same for a sink whose format, if it has one, makes messages of service events alone, or of changes alone.
+    #[must_use]
+    pub fn for_format(self, format: Option<Format>) -> CompiledFilter {
+        CompiledFilter {
+            of_services: format.map(Format::is_of_services),
+            ..self
+        }
     }
 
     /// Whether the sink gets the record.
     pub fn passes(&self, record: &Record) -> bool {
+        if self.of_services.is_some_and(|wanted| wanted != record.event.is_some()) {
+            return false;
+        }
         if let Some(event) = &record.event {
             return self.events.passes(event) && self.passes_path(&event.path);
         }
@@ -488,5 +504,20 @@ mod tests {
         check(Ephemeral::Never, Some(true), false);
         check(Ephemeral::Never, Some(false), true);
         check(Ephemeral::Never, None, true);
+    }
+
+    #[test]
+    fn a_sink_gets_only_what_its_format_makes_messages_of() {
+        let (change, control) = (a_record().after("x").build(), a_record().control(Op::GapEnd).build());
+        let event = a_record().control(Op::Service).build();
+        for (format, expected) in [
+            (None, [true, true, true]),
+            (Some(Format::Record), [true, true, false]),
+            (Some(Format::Service), [false, false, true]),
+        ] {
+            let filter = CompiledFilter::new(&Filter::default()).unwrap().for_format(format);
+            let passed = [&change, &control, &event].map(|record| filter.passes(record));
+            assert_eq!(passed, expected, "{format:?}");
+        }
     }
 }
