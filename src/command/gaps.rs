@@ -73,8 +73,11 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
     print(&text)?;
     if list.items.is_empty() {
         notice(match list.doubts.is_empty() {
-            true => "there is no gap",
-            false => "there is no gap in the time that the journal knows",
+            true => "there is no gap; one that is open now is recorded when it ends, and 'zkbridge status' shows it",
+            false => {
+                "there is no gap in the time that the journal knows; one that is open now is recorded when it ends, and \
+                 'zkbridge status' shows it"
+            }
         });
     }
     if let Some(words) = rest_words(&list, "gaps") {
