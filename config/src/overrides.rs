@@ -52,7 +52,11 @@ pub(crate) fn apply(tree: &mut Node, raw: &str, environment: &Environment, probl
         }
         let name = format!("{PREFIX}_{}", keys.to_uppercase().replace('.', SEPARATOR));
         if path.len() > DEPTH_MAX {
-            let shown: String = name.chars().take(SHOWN_CHARS).chain(std::iter::once('…')).collect();
+            let shown: String = name
+                .chars()
+                .take(SHOWN_CHARS)
+                .chain(std::iter::once('…'))
+                .collect();
             let message = format!("the variable names a key that is more than {DEPTH_MAX} levels deep");
             problems.push(
                 Problem::error(variable(&shown), "", message)

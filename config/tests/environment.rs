@@ -317,7 +317,11 @@ fn a_variable_that_is_not_set_is_the_only_problem_of_what_depends_on_it() {
         assert!(problem.message.contains("NOWHERE is not set"), "{problem:?}");
     };
     check("[http]\nlisten = \"127.0.0.1:9641\"\ntokens = [{ name = \"a\", token = \"${NOWHERE}\" }]");
-    let text = TEXT.replacen("connect = ", "auth = { scheme = \"digest\", id = \"${NOWHERE}\" }\nconnect = ", 1);
+    let text = TEXT.replacen(
+        "connect = ",
+        "auth = { scheme = \"digest\", id = \"${NOWHERE}\" }\nconnect = ",
+        1,
+    );
     let refused = read_with(&text, &[]).unwrap_err();
     assert_eq!(refused.problems.len(), 1, "{refused}");
 }

@@ -73,7 +73,9 @@ pub fn run(args: &GapsArgs) -> Result<(), Failure> {
     print(&text)?;
     if list.items.is_empty() {
         notice(match list.doubts.is_empty() {
-            true => "there is no gap; one that is open now is recorded when it ends, and 'zkbridge status' shows it",
+            true => {
+                "there is no gap; one that is open now is recorded when it ends, and 'zkbridge status' shows it"
+            }
             false => {
                 "there is no gap in the time that the journal knows; one that is open now is recorded when it ends, and \
                  'zkbridge status' shows it"

@@ -318,7 +318,10 @@ async fn a_chroot_that_does_not_exist_stops_a_source_with_a_journal_and_nothing_
     bridge.terminate().await;
     bridge.configure(&parts("/app2"));
     let checked = bridge.command(&["check", "--connect"]).output().unwrap();
-    let text = String::from_utf8_lossy(&checked.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = String::from_utf8_lossy(&checked.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     assert!(text.contains("the chroot /app2 does not exist, and"), "{text}");
     assert!(text.contains("--accept-baseline main"), "{text}");
     assert!(!checked.status.success(), "{text}");

@@ -170,7 +170,10 @@ impl CompiledFilter {
 
     /// Whether the sink gets the record.
     pub fn passes(&self, record: &Record) -> bool {
-        if self.of_services.is_some_and(|wanted| wanted != record.event.is_some()) {
+        if self
+            .of_services
+            .is_some_and(|wanted| wanted != record.event.is_some())
+        {
             return false;
         }
         if let Some(event) = &record.event {
@@ -508,14 +511,19 @@ mod tests {
 
     #[test]
     fn a_sink_gets_only_what_its_format_makes_messages_of() {
-        let (change, control) = (a_record().after("x").build(), a_record().control(Op::GapEnd).build());
+        let (change, control) = (
+            a_record().after("x").build(),
+            a_record().control(Op::GapEnd).build(),
+        );
         let event = a_record().control(Op::Service).build();
         for (format, expected) in [
             (None, [true, true, true]),
             (Some(Format::Record), [true, true, false]),
             (Some(Format::Service), [false, false, true]),
         ] {
-            let filter = CompiledFilter::new(&Filter::default()).unwrap().for_format(format);
+            let filter = CompiledFilter::new(&Filter::default())
+                .unwrap()
+                .for_format(format);
             let passed = [&change, &control, &event].map(|record| filter.passes(record));
             assert_eq!(passed, expected, "{format:?}");
         }

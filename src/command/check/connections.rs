@@ -49,7 +49,8 @@ impl Finding {
 
     /// The chroot does not exist, and the journal has znodes below it: a start would stop.
     fn lost_chroot(&mut self, chroot: &ZnodePath, source: &str) {
-        self.warnings.retain(|warning| !warning.contains("does not exist yet"));
+        self.warnings
+            .retain(|warning| !warning.contains("does not exist yet"));
         self.result = Err(format!(
             "the chroot {chroot} does not exist, and the journal has znodes below it: the source would stop, as it may be \
              another ensemble\nhelp: correct 'connect'; if the znodes were deleted, accept that with 'zkbridge run \
@@ -118,7 +119,9 @@ pub fn look(config: &Config) -> Result<Vec<Finding>, Failure> {
 /// Whether the journal of a source exists, can be read and has znodes.
 fn has_znodes(config: &Config, source: &SourceConfig) -> bool {
     let reader = Reader::open(&journal_file(config, source));
-    reader.and_then(|mut reader| reader.count_living()).is_ok_and(|count| count > 0)
+    reader
+        .and_then(|mut reader| reader.count_living())
+        .is_ok_and(|count| count > 0)
 }
 
 /// Writes a file there and removes it; of a folder that does not exist yet, in the nearest one above that does.

@@ -68,7 +68,16 @@ fn a_burst_of_events_of_one_znode_takes_time_in_proportion_to_its_length() {
     };
     let changed = event("/a", EventKind::Changed, 9);
     check("of one transaction", vec![changed.clone(); BURST]);
-    check("without zxids", vec![Event { zxid: None, ..changed }; BURST]);
+    check(
+        "without zxids",
+        vec![
+            Event {
+                zxid: None,
+                ..changed
+            };
+            BURST
+        ],
+    );
     let mut live = Bench::live();
     let began = Instant::now();
     let requests = live.input(Input::Events(vec![event("/a", EventKind::Changed, 9); BURST]));

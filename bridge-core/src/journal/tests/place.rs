@@ -117,7 +117,14 @@ fn a_journal_that_was_removed_moved_or_replaced_while_it_is_open_is_noticed() {
         assert_eq!(scratch.records().len(), 1, "an orderly end keeps what SQLite has");
     }
     check(
-        |file| fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap(),
+        |file| {
+            fs::File::options()
+                .write(true)
+                .open(file)
+                .unwrap()
+                .set_len(0)
+                .unwrap()
+        },
         "its end was cut off",
     );
 }
