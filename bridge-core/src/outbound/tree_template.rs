@@ -388,7 +388,7 @@ mod tests {
         let tree = subtree("/a", &[("/a", data(value))]);
         let refused = render("{{ node.value | from_json }}", &tree).unwrap_err();
         assert!(refused.contains("a key of the JSON library"), "{refused}");
-        assert_eq!(render("{{ node.value is json }}", &tree).as_deref(), Ok("false"));
+        assert_eq!(render("{{ node.value is json }}", &tree).as_deref(), Ok("False"));
     }
 
     #[test]
