@@ -71,7 +71,7 @@ pub struct Backfilled {
     pub records: u64,
     /// Why nothing more follows.
     pub reason: String,
-    /// Older files that could not be used, because later ones are missing.
+    /// Older files that could not be used, because later ones are missing, and folders of other ensembles.
     pub passed_over: Vec<String>,
 }
 
@@ -97,6 +97,8 @@ struct Written {
     reason: String,
     /// The logs go on after something that is missing or damaged.
     is_interrupted: bool,
+    /// Folders of other ensembles.
+    left_out: Vec<String>,
 }
 
 /// Makes the history of a source.
@@ -128,6 +130,7 @@ pub fn backfill(plan: &BackfillPlan<'_>, mut progress: impl FnMut(Progress)) -> 
             Some(reason) => return Err(Failure::new(Exit::Runtime, reason)),
         }
     };
+    passed_over.extend(written.left_out);
     let is_new_journal = matches!(target, Target::New);
     let to = match &target {
         Target::New => {
@@ -225,7 +228,7 @@ fn write(
     let past = kind.read_past(&files, after).map_err(failure)?;
     let from = past.at().zxid;
     if let Target::Before { begin, .. } = target
-        && from > *begin
+        && from >= *begin
     {
         let message = format!(
             "the oldest usable snapshot is at {from}, and the journal begins at {begin}: there is nothing older in the \
@@ -300,6 +303,7 @@ impl HistoryWriter {
             records: 0,
             reason: String::new(),
             is_interrupted: false,
+            left_out: past.left_out().to_owned(),
         };
         loop {
             let transactions = match past.next_transactions() {

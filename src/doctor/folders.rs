@@ -16,11 +16,30 @@ const NAMED_MAX: usize = 5;
 
 /// The checks of a source that reads logs.
 pub(super) async fn examine(subject: &str, options: &ZookeeperConfig, txnlog: &TxnlogOptions) -> Vec<Line> {
-    let examined = examine_folders(txnlog).await;
+    let mut examined = examine_folders(txnlog).await;
     let mut lines: Vec<Line> = examined.iter().flat_map(|one| folder(subject, one)).collect();
+    let applied = newest_applied(options).await;
+    lines.extend(foreign(subject, &mut examined, &applied));
     let files: Vec<&FolderFiles> = readable(&examined);
     lines.extend(base(subject, &files));
-    lines.push(end(subject, &files, newest_applied(options).await));
+    lines.push(end(subject, &files, applied));
+    lines
+}
+
+/// Takes out the folders of other ensembles.
+fn foreign(subject: &str, examined: &mut Vec<FolderExamination>, applied: &Result<i64, String>) -> Vec<Line> {
+    let Ok(applied) = applied else { return Vec::new() };
+    let mut lines = Vec::new();
+    examined.retain(|one| {
+        let Some(foreign) = one.foreign(*applied) else {
+            return true;
+        };
+        let check = format!("folder {}", one.folder.display());
+        let remedy =
+            "take it out of [source.txnlog] directories, or correct 'connect'; nothing of it is read";
+        lines.push(Line::failure(subject, &check, foreign.to_string(), remedy));
+        false
+    });
     lines
 }
 
@@ -31,10 +50,12 @@ pub(super) async fn examine_beside(
     options: &ZookeeperConfig,
     txnlog: &TxnlogOptions,
 ) -> (Vec<Line>, Option<i64>) {
-    let examined = examine_folders(txnlog).await;
+    let mut examined = examine_folders(txnlog).await;
     let mut lines: Vec<Line> = examined.iter().flat_map(|one| folder(subject, one)).collect();
+    let applied = newest_applied(options).await;
+    lines.extend(foreign(subject, &mut examined, &applied));
     let files: Vec<&FolderFiles> = readable(&examined);
-    lines.push(end(subject, &files, newest_applied(options).await));
+    lines.push(end(subject, &files, applied));
     for line in lines.iter_mut().filter(|line| line.level == Level::Failure) {
         line.level = Level::Warning;
     }
@@ -198,6 +219,32 @@ mod tests {
             assert_eq!(line.level, level, "{applied:?}: {line:?}");
         }
         assert_eq!(end("source main", &[], Ok(EPOCH)).level, Level::Failure);
+    }
+
+    #[test]
+    fn a_folder_of_an_epoch_that_no_server_has_reached_is_a_failure_and_shows_nothing() {
+        let of = |folder: &str, last: i64| FolderExamination {
+            folder: folder.into(),
+            files: Ok(FolderFiles {
+                logs: 1,
+                last: Some(last),
+                ..FolderFiles::default()
+            }),
+        };
+        let all = || vec![of("/right", 2 * EPOCH + 5), of("/other", 6 * EPOCH + 9)];
+        let mut examined = all();
+        let lines = foreign("source main", &mut examined, &Ok(2 * EPOCH + 5));
+        assert_eq!((lines.len(), lines[0].level), (1, Level::Failure), "{lines:?}");
+        assert!(
+            lines[0].message.starts_with("/other has 0x0000000600000009"),
+            "{lines:?}"
+        );
+        assert_eq!(examined.len(), 1);
+        for applied in [Ok(6 * EPOCH), Err("mute".to_owned())] {
+            let mut examined = all();
+            assert!(foreign("source main", &mut examined, &applied).is_empty());
+            assert_eq!(examined.len(), 2);
+        }
     }
 
     #[test]

@@ -402,6 +402,8 @@ async fn a_history_begins_after_a_hole_in_the_logs() {
     let done = json(&bridge, &["backfill", "main", "--json"]);
     let from = number(done["from_zxid"].as_str().unwrap()).unwrap();
     assert!(from >= after - 1, "{done:#}");
+    let again = refused(&bridge, &["backfill", "main"], 1);
+    assert!(again.contains("there is nothing older in the files"), "{again}");
     let passed_over = done["passed_over"].to_string();
     assert!(
         passed_over.contains("the logs have no transaction between"),

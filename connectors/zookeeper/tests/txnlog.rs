@@ -166,6 +166,28 @@ async fn the_logs_of_an_ensemble_give_every_committed_write_once_and_none_that_o
         late.read_to("third-39", &zookeeper).await;
         assert_eq!(late.values(), expected);
     }
+
+    // The log of the lost leader kept its write and goes on after the snapshot of the next one, or was cut.
+    let mut alone = Reading::of(&zookeeper, &[leader]);
+    let deadline = Instant::now() + BOUND;
+    while alone.history.hole().is_none() && alone.values() != expected {
+        assert!(
+            Instant::now() < deadline,
+            "neither a hole nor whole: {:?}",
+            alone.history
+        );
+        for server in 0..zookeeper.count() {
+            if let Some(zxid) = applied(&zookeeper, server).await {
+                alone.history.applied(zxid);
+            }
+        }
+        alone.all.extend(alone.history.poll().unwrap());
+    }
+    assert!(
+        !alone.values().contains(&"never".to_owned()),
+        "{:?}",
+        alone.values()
+    );
 }
 
 /// A running source, without a machine: the test makes its requests.

@@ -11,8 +11,8 @@ use bridge_core::journal::Reader;
 use bridge_core::path::ZnodePath;
 use bridge_core::sink::Sink;
 use bridge_zookeeper::config::{CaptureMode, ZookeeperConfig};
-use bridge_zookeeper::observer::examine_quorum;
-use bridge_zookeeper::txnlog::LogFolder;
+use bridge_zookeeper::observer::{QuorumExamination, examine_quorum};
+use bridge_zookeeper::txnlog::{LogFolder, applied_by_servers, foreign_folders};
 use bridge_zookeeper::{Checked, RootFound, remark_on_timeout, test_connection};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -164,7 +164,15 @@ pub fn nearest_existing(folder: &Path) -> PathBuf {
 pub async fn look_at_ensemble(what: String, options: &ZookeeperConfig) -> Finding {
     match test_connection(options).await {
         Ok(checked) => {
-            let mut finding = judge(what, options, &checked, other_input(options).await);
+            let (left_out, is_all) = left_out(options).await;
+            let other = match is_all && options.capture == CaptureMode::Txnlog {
+                true => Err(left_out.join("; ")),
+                false => other_input(options).await,
+            };
+            let mut finding = judge(what, options, &checked, other);
+            if finding.result.is_ok() {
+                finding.warnings.extend(left_out);
+            }
             finding.warnings.extend(beside_observer(options));
             finding
         }
@@ -253,15 +261,25 @@ async fn other_input(options: &ZookeeperConfig) -> Result<Option<String>, String
     match (options.capture, &options.observer, &options.txnlog) {
         (CaptureMode::Txnlog, _, Some(txnlog)) => list_logs(&txnlog.directories).map(Some),
         (CaptureMode::Observer, Some(observer), _) => {
-            let found = examine_quorum("check", options, observer, &std::env::temp_dir()).await;
-            let accepts =
-                |(leader, epoch)| format!("the leader {leader} accepts an observer, in epoch {epoch}");
-            let refused =
-                |reason| format!("{reason}\nhelp: run 'zkbridge doctor' for more, and see docs/observer.md");
-            found.leader.map(accepts).map(Some).map_err(refused)
+            judge_quorum(examine_quorum("check", options, observer, &std::env::temp_dir()).await).map(Some)
         }
         (CaptureMode::Watch | CaptureMode::Observer | CaptureMode::Txnlog, ..) => Ok(None),
     }
+}
+
+/// Whether a leader accepts the observer, and its configuration has no server of the observer's id.
+fn judge_quorum(found: QuorumExamination) -> Result<String, String> {
+    if found.ensemble.is_some_and(|ensemble| ensemble.has_id) {
+        return Err(
+            "a server of the ensemble has the id of the observer, so that the connection is ended at once\nhelp: give \
+             another observer.id, greater than 4294967296"
+                .to_owned(),
+        );
+    }
+    let accepts = |(leader, epoch)| format!("the leader {leader} accepts an observer, in epoch {epoch}");
+    let refused =
+        |reason| format!("{reason}\nhelp: run 'zkbridge doctor' for more, and see docs/observer.md");
+    found.leader.map(accepts).map_err(refused)
 }
 
 /// Why the logs beside an observer can fill nothing, if they cannot. It captures all the same.
@@ -274,13 +292,46 @@ fn beside_observer(options: &ZookeeperConfig) -> Option<String> {
     Some(format!("a long absence would be a gap: {unusable}"))
 }
 
+/// The folders of logs that are of another ensemble, with the reason, and whether all are. If no server says how far the
+/// ensemble is, none is known to be.
+async fn left_out(options: &ZookeeperConfig) -> (Vec<String>, bool) {
+    let directories = options.txnlog.iter().flat_map(|txnlog| &txnlog.directories);
+    let folders: Vec<LogFolder> = directories.map(|path| LogFolder::new(path)).collect();
+    if folders.is_empty() {
+        return (Vec::new(), false);
+    }
+    let applied = applied_by_servers(options).await.unwrap_or_default();
+    let found = tokio::task::spawn_blocking(move || {
+        // A folder that cannot be read is reported where it is listed.
+        let foreign = foreign_folders(&folders, &applied).unwrap_or_default();
+        let is_all = foreign.len() == folders.len();
+        (foreign.iter().map(ToString::to_string).collect(), is_all)
+    });
+    // The runtime ends: nobody reads them.
+    found.await.unwrap_or_default()
+}
+
 /// Lists the files of servers. Without a log nothing would be recorded.
 fn list_logs(directories: &[PathBuf]) -> Result<String, String> {
     let (mut logs, mut snapshots) = (0, 0);
     for directory in directories {
         let folder = LogFolder::new(directory);
-        logs += folder.logs().map_err(|error| error.to_string())?.len();
-        snapshots += folder.snapshots().map_err(|error| error.to_string())?.len();
+        let found_logs = folder.logs().map_err(|error| error.to_string())?;
+        let found_snapshots = folder.snapshots().map_err(|error| error.to_string())?;
+        let newest = [
+            found_logs.last().map(|log| &log.path),
+            found_snapshots.last().map(|snapshot| &snapshot.path),
+        ];
+        for path in newest.into_iter().flatten() {
+            std::fs::File::open(path).map_err(|cause| {
+                format!(
+                    "{}: {cause}\nhelp: let this user read the files that the server writes",
+                    path.display()
+                )
+            })?;
+        }
+        logs += found_logs.len();
+        snapshots += found_snapshots.len();
     }
     let found = format!("snapshots: {snapshots}, transaction logs: {logs}");
     match logs {
@@ -356,6 +407,7 @@ async fn open_and_close(config: &SinkConfig, source: &str) -> Result<Vec<String>
 
 #[cfg(test)]
 mod tests {
+    use bridge_zookeeper::observer::EnsembleMembers;
     use bridge_zookeeper::txnlog::TxnlogOptions;
 
     use super::*;
@@ -380,6 +432,22 @@ mod tests {
         let observer = judged(&options);
         assert!(observer.result.unwrap().contains("the leader accepts"));
         assert!(observer.warnings[0].contains("/app may not be read in a session"));
+    }
+
+    #[test]
+    fn an_observer_id_that_a_server_has_is_refused_whatever_the_leader_says() {
+        let found = |has_id: bool| QuorumExamination {
+            leader: Ok(("zk1:2888".parse().unwrap(), 4)),
+            ensemble: Some(EnsembleMembers {
+                not_named: Vec::new(),
+                unknown: Vec::new(),
+                has_id,
+            }),
+        };
+        let accepted = judge_quorum(found(false)).unwrap();
+        assert_eq!(accepted, "the leader zk1:2888 accepts an observer, in epoch 4");
+        let refused = judge_quorum(found(true)).unwrap_err();
+        assert!(refused.contains("give another observer.id"), "{refused}");
     }
 
     #[tokio::test]

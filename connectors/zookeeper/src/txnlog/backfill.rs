@@ -18,6 +18,7 @@ use bridge_transactions::tree::Tree;
 
 use super::as_reason;
 use super::base::{BaseError, Sources, open};
+use super::evidence::foreign_folders;
 use super::fill::poll;
 use super::folder::{LogFolder, SnapshotFile};
 use super::history::{LogHistory, LogPosition};
@@ -35,7 +36,8 @@ pub struct BackfillRequest<'a> {
     pub acl_digests: AclDigests,
     /// Transactions that are known to be committed, and all before them in their epochs.
     pub applied: &'a [i64],
-    /// Nothing after it is read.
+    /// Nothing after it is read. With `i64::MAX` there is no journal, and folders of an epoch after those of `applied` are
+    /// left out.
     pub until: i64,
     /// Whether the work is to end.
     pub is_stopped: &'a (dyn Fn() -> bool + Sync),
@@ -83,6 +85,7 @@ pub struct LogBackfill {
     rest: Vec<Transaction>,
     history: LogHistory,
     acl_digests: AclDigests,
+    left_out: Vec<String>,
 }
 
 /// Why a snapshot is passed over.
@@ -126,11 +129,21 @@ impl LogBackfill {
     ///
     /// If there is none, or a folder or the stage cannot be read or written.
     pub fn begin(request: &BackfillRequest<'_>, after: Option<i64>) -> Result<LogBackfill, BackfillError> {
-        let folders: Vec<LogFolder> = request
+        let mut folders: Vec<LogFolder> = request
             .directories
             .iter()
             .map(|path| LogFolder::new(path))
             .collect();
+        let mut left_out = Vec::new();
+        if request.until == i64::MAX {
+            let foreign = foreign_folders(&folders, request.applied);
+            let foreign = foreign.map_err(|error| BackfillError::Files(error.to_string()))?;
+            folders.retain(|folder| foreign.iter().all(|one| one.path != folder.named()));
+            left_out.extend(foreign.iter().map(ToString::to_string));
+            if folders.is_empty() && !left_out.is_empty() {
+                return Err(BackfillError::Files(left_out.join("; ")));
+            }
+        }
         let sources = Sources {
             folders: &folders,
             stage_folder: request.folder,
@@ -145,7 +158,7 @@ impl LogBackfill {
                 continue;
             }
             match LogBackfill::of(&candidate, &sources, request) {
-                Ok(backfill) => return Ok(backfill),
+                Ok(backfill) => return Ok(LogBackfill { left_out, ..backfill }),
                 Err(Unusable::Error(error)) => return Err(error),
                 Err(Unusable::Reason(reason)) => {
                     if reasons.len() == REASONS_MAX {
@@ -170,7 +183,7 @@ impl LogBackfill {
         history.end_at(request.until);
         stage.up_to_date();
         let mut rest = Vec::new().into_iter();
-        while !candidate.is_exact(&stage) {
+        while !candidate.is_exact(&stage, &history) {
             if (request.is_stopped)() {
                 return Err(Unusable::Error(BackfillError::Stopped));
             }
@@ -194,6 +207,7 @@ impl LogBackfill {
             rest: rest.collect(),
             history,
             acl_digests: request.acl_digests,
+            left_out: Vec::new(),
         })
     }
 
@@ -236,6 +250,11 @@ impl LogBackfill {
             .map(|transaction| committed(transaction, self.acl_digests))
             .collect();
         converted.map_err(BackfillError::Unsupported)
+    }
+
+    /// The folders that are not read, because they are of another ensemble, and why.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The last transaction that was read.
@@ -286,9 +305,10 @@ impl Candidate {
     }
 
     /// Whether the tree is the one at the position of the stage.
-    fn is_exact(&self, stage: &Stage) -> bool {
+    fn is_exact(&self, stage: &Stage, history: &LogHistory) -> bool {
         let is_settled = self.snapshot.is_none() || self.complete_at.is_some_and(|zxid| stage.zxid() >= zxid);
-        stage.exact_at().is_some() && (is_settled || stage.is_proved())
+        let is_committed = || history.is_committed(self.zxid);
+        stage.exact_at().is_some() && (stage.is_proved() || is_settled && is_committed())
     }
 }
 

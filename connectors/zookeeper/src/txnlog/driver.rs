@@ -13,24 +13,29 @@ use bridge_core::source::{
     AddressedRequest, Connection, FeedMeasures, Input, Link, SessionFate, Source, SourceError,
     SourceErrorKind, SourceEvent, SourceRequest, TreePhase,
 };
-use bridge_transactions::log_file::LogError;
 use bridge_transactions::transaction::{Transaction, epoch};
 use futures::future::BoxFuture;
 
 use super::applied::applied_by_servers;
-use super::base::{BaseError, Sources};
+use super::base::{Base, BaseError, Resumed, Sources};
+use super::evidence::foreign_folders;
 use super::folder::LogFolder;
-use super::history::{HistoryError, LogHistory};
+use super::history::LogHistory;
 use super::idle::{Idle, has_reached};
 use super::options::TxnlogOptions;
-use super::tail::TailError;
 use crate::config::ZookeeperConfig;
 use crate::connect::version;
-use crate::observer::stage::{Stage, StageError};
+use crate::observer::stage::StageError;
 use crate::observer::to_core::committed;
 use crate::reconnects::Reconnects;
 use crate::source::{apart, pause};
 use crate::who::Who;
+
+mod stop;
+mod work;
+
+use stop::LogStop;
+use work::{LogWork, stuck};
 
 /// Poll interval of the logs. A poll that finds nothing reads a few bytes of each log and lists its folder.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -38,6 +43,10 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 /// How long a hole may last, which a server that lags fills, or a tree may differ from the server's, which the next
 /// transaction can mend. Then the source begins again with a snapshot.
 const STUCK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a folder may have an epoch that no server has reached: a server says so once it has applied the first
+/// transaction of a new leader.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A ZooKeeper ensemble as a source of committed transactions, read from files.
 pub struct TxnlogSource {
@@ -57,9 +66,12 @@ impl TxnlogSource {
     }
 
     async fn run(self, link: Link) {
-        let folders = self.options.directories.iter().map(|path| LogFolder::new(path));
         let mut driver = LogDriver {
-            folders: folders.collect(),
+            folders: Vec::new(),
+            left_out: Vec::new(),
+            ahead_since: None,
+            missing_since: None,
+            refused: Vec::new(),
             source: self,
             link,
             number: Connection::default(),
@@ -94,7 +106,16 @@ impl Source for TxnlogSource {
 /// The state that outlives a connection.
 struct LogDriver {
     source: TxnlogSource,
+    /// The folders that are read by the present connection.
     folders: Vec<LogFolder>,
+    /// Why others are not.
+    left_out: Vec<String>,
+    /// Since when a folder has had an epoch that no server has reached.
+    ahead_since: Option<Instant>,
+    /// Since when the logs have not led to the position.
+    missing_since: Option<Instant>,
+    /// The zxids of snapshots that have turned out to be wrong.
+    refused: Vec<i64>,
     link: Link,
     number: Connection,
     reconnects: Reconnects,
@@ -103,91 +124,6 @@ struct LogDriver {
     /// For the status of the source.
     measures: FeedMeasures,
     who: Option<Who>,
-}
-
-/// The work of the present connection.
-enum LogWork {
-    /// The machine has not stated its position.
-    Connected,
-    /// A snapshot and the transactions after it become an exact tree.
-    Staging {
-        stage: Box<Stage>,
-        history: LogHistory,
-        /// The last transaction that the ensemble had applied when the snapshot had been read: it has none after it.
-        newest: i64,
-    },
-    /// The tree is exact, and the machine reads it.
-    Staged(Box<Stage>, LogHistory),
-    /// Transactions go to the machine.
-    Following {
-        history: LogHistory,
-        is_up_to_date: bool,
-    },
-}
-
-impl LogWork {
-    /// The history, if transactions are taken from it.
-    fn read(&self) -> Option<&LogHistory> {
-        match self {
-            LogWork::Connected | LogWork::Staged(..) => None,
-            LogWork::Staging { history, .. } | LogWork::Following { history, .. } => Some(history),
-        }
-    }
-
-    fn history(&mut self) -> Option<&mut LogHistory> {
-        match self {
-            LogWork::Connected => None,
-            LogWork::Staging { history, .. }
-            | LogWork::Staged(_, history)
-            | LogWork::Following { history, .. } => Some(history),
-        }
-    }
-}
-
-/// Why a connection ends.
-enum LogStop {
-    /// The bridge stops, or the pipeline has ended.
-    Asked,
-    /// The machine asked for another one.
-    Replace(Duration),
-    /// A new leader has begun.
-    NewLeader,
-    /// The logs cannot be read on from the position; a snapshot is needed.
-    Lost(String),
-    /// Tried again.
-    Failed(String),
-    /// Not tried again.
-    Final(SourceErrorKind, String),
-}
-
-impl From<HistoryError> for LogStop {
-    fn from(error: HistoryError) -> LogStop {
-        match &error {
-            HistoryError::Tail(TailError::Log {
-                path,
-                cause: LogError::Foreign { .. },
-            }) => LogStop::Failed(format!("{error}; move this file away: {}", path.display())),
-            HistoryError::Tail(TailError::Log { .. }) => {
-                let help = "nothing from it on is recorded: use capture = \"watch\" or a newer zkbridge";
-                LogStop::Final(SourceErrorKind::Unsupported, format!("{error}; {help}"))
-            }
-            // The server took transactions back that were not committed: they are read again from the position on.
-            HistoryError::Tail(_) => LogStop::Failed(error.to_string()),
-            HistoryError::OtherHistory { .. } | HistoryError::Digest { .. } => {
-                LogStop::Lost(error.to_string())
-            }
-        }
-    }
-}
-
-impl From<BaseError> for LogStop {
-    fn from(error: BaseError) -> LogStop {
-        match error {
-            BaseError::Stopped | BaseError::Stage(StageError::Stopped) => LogStop::Asked,
-            BaseError::History(error) => error.into(),
-            other => LogStop::Failed(other.to_string()),
-        }
-    }
 }
 
 impl LogDriver {
@@ -204,6 +140,16 @@ impl LogDriver {
                 return Some(self.reconnects.failed());
             }
         };
+        match self.choose_folders(&applied) {
+            Ok(None) => {}
+            Ok(Some(wait)) => return Some(wait),
+            Err(message) => {
+                let kind = SourceErrorKind::Unavailable;
+                let error = SourceError { kind, message };
+                self.send(SourceEvent::Trouble(error)).await.ok()?;
+                return Some(self.reconnects.failed());
+            }
+        }
         let began = Instant::now();
         self.number = self.number.next();
         let connected = SourceEvent::Connected {
@@ -219,6 +165,29 @@ impl LogDriver {
         self.measures.follow(None);
         self.reconnects.lasted(began.elapsed());
         self.ended(stop).await
+    }
+
+    /// Leaves out the folders that are ahead of all servers, if that lasts. Returns how long to wait before the servers are
+    /// asked again.
+    fn choose_folders(&mut self, applied: &[i64]) -> Result<Option<Duration>, String> {
+        let directories = &self.source.options.directories;
+        let mut folders: Vec<LogFolder> = directories.iter().map(|path| LogFolder::new(path)).collect();
+        let foreign = foreign_folders(&folders, applied).map_err(|error| error.to_string())?;
+        if foreign.is_empty() {
+            self.ahead_since = None;
+        } else if self.ahead_since.get_or_insert_with(Instant::now).elapsed() < AHEAD_PATIENCE {
+            return Ok(Some(AHEAD_PATIENCE / 10));
+        }
+        folders.retain(|folder| foreign.iter().all(|one| one.path != folder.named()));
+        let left_out: Vec<String> = foreign.iter().map(ToString::to_string).collect();
+        if folders.is_empty() {
+            return Err(format!("transaction logs: {}", left_out.join("; ")));
+        }
+        for reason in left_out.iter().filter(|reason| !self.left_out.contains(reason)) {
+            tracing::warn!("a folder of [source.txnlog] directories is left out: {reason}");
+        }
+        (self.folders, self.left_out) = (folders, left_out);
+        Ok(None)
     }
 
     /// The last transactions that serving servers have applied, at least one.
@@ -258,7 +227,7 @@ impl LogDriver {
                 },
             };
             if let Err(stop) = step {
-                return stop;
+                return self.refuse_base(stop, &work);
             }
             if idle.is_due(work.read(), Instant::now()) {
                 let answers = self.ask_servers().await;
@@ -271,11 +240,19 @@ impl LogDriver {
             match stuck(&mut work) {
                 None => stuck_since = None,
                 Some(reason) if stuck_since.get_or_insert_with(Instant::now).elapsed() >= STUCK_PATIENCE => {
-                    return LogStop::Lost(reason);
+                    return self.refuse_base(LogStop::Lost(reason), &work);
                 }
                 Some(_) => {}
             }
         }
+    }
+
+    /// If the logs contradict the snapshot that is staged, the next older one is tried.
+    fn refuse_base(&mut self, stop: LogStop, work: &LogWork) -> LogStop {
+        if let (LogStop::Lost(_), LogWork::Staging { base: (zxid, _), .. }) = (&stop, work) {
+            self.refused.push(*zxid);
+        }
+        stop
     }
 
     async fn request(
@@ -312,6 +289,7 @@ impl LogDriver {
                     other => other,
                 };
                 self.needs_stage = false;
+                self.refused.clear();
                 self.measures.end_tree();
                 Ok(())
             }
@@ -326,7 +304,7 @@ impl LogDriver {
 
     /// Finds the position of the machine in the logs, or begins with a snapshot.
     async fn resume(
-        &self,
+        &mut self,
         after: Option<HistoryPosition>,
         leader: u32,
         applied: &[i64],
@@ -338,9 +316,25 @@ impl LogDriver {
             is_stopped: &|| stop.is_cancelled(),
         };
         let known = match after.filter(|_| !self.needs_stage) {
-            Some(position) => sources.resume(&position, applied)?,
+            Some(position) => match sources.resume(&position, applied)? {
+                Resumed::From(history) => Some(*history),
+                // A file may come back, or another server have the rest.
+                Resumed::Missing
+                    if self.missing_since.get_or_insert_with(Instant::now).elapsed() < STUCK_PATIENCE =>
+                {
+                    let reason = format!(
+                        "no snapshot and the logs after it lead to {}, the last transaction in the journal: if they do not \
+                         within {} s, the tree is compared with a snapshot",
+                        position.zxid,
+                        STUCK_PATIENCE.as_secs()
+                    );
+                    return Err(LogStop::Failed(reason));
+                }
+                Resumed::Missing | Resumed::Other => None,
+            },
             None => None,
         };
+        self.missing_since = None;
         let prepared = |mut history: LogHistory| {
             applied.iter().for_each(|zxid| history.applied(*zxid));
             history.end_with_epoch(leader);
@@ -355,14 +349,26 @@ impl LogDriver {
         }
         let began = Instant::now();
         self.measures.tree_goes_on(TreePhase::Staging, 0);
-        let (stage, history) = sources.stage(leader)?;
+        let mut based = sources.stage(leader, applied, &self.refused);
+        if let Err(BaseError::NoSnapshot { .. }) = &based {
+            // All have been tried; the logs may have become more.
+            self.refused.clear();
+            based = sources.stage(leader, applied, &[]);
+        }
+        let Base {
+            zxid,
+            name,
+            stage,
+            history,
+        } = based?;
         let znodes = stage.znodes().map_err(BaseError::Stage)?;
         self.measures.tree_goes_on(TreePhase::Proving, znodes);
-        tracing::info!(took = ?began.elapsed(), "staged the tree of a snapshot");
+        tracing::info!(took = ?began.elapsed(), snapshot = name, "staged the tree of a snapshot");
         let applied = self.ask_servers().await.map_err(LogStop::Failed)?;
         let work = LogWork::Staging {
             stage: Box::new(stage),
             history: prepared(history),
+            base: (zxid, name),
             newest: applied.into_iter().max().unwrap_or_default(),
         };
         Ok((work, SyncKind::Snapshot))
@@ -413,6 +419,7 @@ impl LogDriver {
         let LogWork::Staging {
             stage,
             history,
+            base,
             newest,
         } = work
         else {
@@ -420,12 +427,20 @@ impl LogDriver {
         };
         for transaction in &taken {
             let taken = stage.take(transaction);
-            taken.map_err(|error| LogStop::Failed(error.to_string()))?;
+            taken.map_err(|error| match error {
+                StageError::Unproved(_) | StageError::Hole { .. } => {
+                    LogStop::Lost(format!("{}: {error}", base.1))
+                }
+                error => LogStop::Failed(error.to_string()),
+            })?;
         }
         if has_reached(history, *newest, !taken.is_empty()) {
             stage.up_to_date();
         }
-        let Some(at) = stage.exact_at() else { return Ok(()) };
+        let is_believed = stage.is_proved() || history.is_committed(base.0);
+        let Some(at) = stage.exact_at().filter(|_| is_believed) else {
+            return Ok(());
+        };
         self.measures.compare_tree();
         self.input(Input::Staged(at)).await?;
         *work = match std::mem::replace(work, LogWork::Connected) {
@@ -488,53 +503,5 @@ impl LogDriver {
         let error = SourceError { kind, message };
         self.send(SourceEvent::Trouble(error)).await.ok()?;
         (!is_final).then(|| self.reconnects.failed())
-    }
-}
-
-/// Why nothing goes on, although the ensemble does.
-fn stuck(work: &mut LogWork) -> Option<String> {
-    if let LogWork::Staging { stage, .. } = work
-        && stage.is_contradicted()
-    {
-        let reason = "the tree of the newest snapshot, with the logs after it, has another digest than the server wrote: \
-                      the logs lack a transaction, or have one that was never committed";
-        return Some(reason.to_owned());
-    }
-    let hole = work.history()?.hole()?;
-    Some(format!(
-        "the logs have no transaction between 0x{:016x} and 0x{:016x}, or nothing shows that there is none: name the \
-         folders of more servers in [source.txnlog] directories",
-        hole.last, hole.next
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_no_log_is_named_to_be_moved_away_and_the_logs_are_tried_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let failed = |begin: &[u8]| {
-            let path = folder.path().join("log.1");
-            std::fs::write(&path, begin).unwrap();
-            let begin = super::super::history::LogPosition {
-                zxid: 0,
-                payload_crc: None,
-                digest: None,
-            };
-            let mut history = LogHistory::new(vec![LogFolder::new(folder.path())], begin, None);
-            let stop = LogStop::from(history.poll().unwrap_err());
-            (stop, format!("move this file away: {}", path.display()))
-        };
-        for begin in [b"2026-01-01 INFO started".as_slice(), &[0; 64]] {
-            let (stop, remedy) = failed(begin);
-            let LogStop::Failed(message) = stop else {
-                panic!("it is tried again")
-            };
-            assert!(message.ends_with(&remedy), "{message}");
-        }
-        let (stop, _) = failed(b"ZKLG\0\0\0\x09 ... of another format");
-        assert!(matches!(stop, LogStop::Final(SourceErrorKind::Unsupported, _)));
     }
 }

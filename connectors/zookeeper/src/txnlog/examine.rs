@@ -9,6 +9,7 @@ use bridge_transactions::log_file::{LogEnd, LogError, LogItem, LogReader};
 use bridge_transactions::transaction::{counter, epoch};
 
 use super::applied::applied_by_servers;
+use super::evidence::ForeignFolder;
 use super::folder::{LogFile, LogFolder};
 use crate::config::ZookeeperConfig;
 
@@ -36,6 +37,19 @@ pub struct FolderFiles {
     pub snapshot: Option<i64>,
     /// Files that are named as logs and cannot be read as such, each with the reason.
     pub unreadable: Vec<String>,
+}
+
+impl FolderExamination {
+    /// The folder as one of another ensemble, if it has an epoch after the one that servers have reached with this zxid.
+    pub fn foreign(&self, applied: i64) -> Option<ForeignFolder> {
+        let files = self.files.as_ref().ok()?;
+        let newest = files.last.max(files.snapshot)?;
+        (epoch(newest) > epoch(applied)).then(|| ForeignFolder {
+            path: self.folder.clone(),
+            newest,
+            reached: epoch(applied),
+        })
+    }
 }
 
 /// Examines a folder. Blocks while it reads its newest log.

@@ -12,7 +12,7 @@ use bridge_core::committed::HistoryPosition;
 use bridge_core::number::Zxid;
 use bridge_transactions::transaction::Transaction;
 
-use super::base::{BaseError, Sources};
+use super::base::{BaseError, Resumed, Sources};
 use super::folder::LogFolder;
 use super::history::{HistoryError, LogHistory, LogPosition};
 use super::tail::{LogTail, TailError};
@@ -125,11 +125,11 @@ impl<'a> HoleFill<'a> {
             payload_crc: reached.payload_crc,
             ..HistoryPosition::default()
         };
-        let Some(mut history) = self.sources.resume(&at, &self.applied)? else {
+        let Resumed::From(mut history) = self.sources.resume(&at, &self.applied)? else {
             return Ok(Vec::new());
         };
         history.end_with_epoch(self.epoch);
-        self.history = history;
+        self.history = *history;
         self.has_tree = true;
         Ok(poll(&mut self.history)?)
     }

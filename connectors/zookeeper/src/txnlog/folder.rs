@@ -72,6 +72,11 @@ impl LogFolder {
         LogFolder { path }
     }
 
+    /// As it is configured.
+    pub fn named(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder that the files are in at present: a new server makes `version-2` at its first start.
     pub fn path(&self) -> PathBuf {
         let below = self.path.join(VERSION_FOLDER);

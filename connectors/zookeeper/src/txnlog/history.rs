@@ -1,12 +1,6 @@
 //! The committed history, from the logs of one or several servers of an ensemble.
 //!
-//! A member of an ensemble logs a transaction before it is committed, and a log can keep some that never were. Nothing is
-//! returned before one of these shows that it was committed:
-//!
-//! * a server that serves clients has applied it, or a later one of the same epoch ([`LogHistory::applied`]). A later
-//!   epoch shows nothing: the transaction can have been left out when that epoch began;
-//! * in some log, the first transaction of a later epoch comes directly after it or after a later one of its epoch. A
-//!   server takes the proposals of a new leader only after it has cut what that leader does not have.
+//! Nothing is returned before something shows that it was committed; `evidence` has the rule.
 //!
 //! The number of a transaction does not show whether the epoch before it ended with the one before it: a server that was
 //! brought up to date by a snapshot can lack the last transactions of an epoch. So the digest of the tree has to show it:
@@ -22,17 +16,21 @@
 //! 3. With a tree, the digest of every transaction agrees. Without one, a transaction that changes no znode leaves the
 //!    digest as it was.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use bridge_transactions::transaction::{
-    DIGEST_VERSION, Operation, Transaction, TreeDigest, can_follow, counter, epoch,
+    DIGEST_VERSION, Operation, Transaction, TreeDigest, can_follow, epoch,
 };
 use bridge_transactions::tree::Tree;
 
-use super::begin::{BEGIN_MAX, BeginSearch, is_begin_of_ensemble};
+use super::begin::is_begin_of_ensemble;
+use super::evidence::Evidence;
 use super::folder::LogFolder;
-use super::tail::{LogTail, Obstacle, TailError};
+use super::tail::{Obstacle, TailError};
+
+mod folder_history;
+
+use folder_history::{FolderHistory, Witness};
 
 /// Transactions that one call returns at most; a step of the machine takes them in one commit.
 const BATCH_MAX: usize = 4_096;
@@ -42,9 +40,6 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Batches that the scout reads ahead in one call, so that a long log does not delay what is already known.
 const SCOUT_BATCHES_MAX: usize = 8;
-
-/// Requests that failed at the beginning of an epoch that are read in search of the first transaction with a digest.
-const FAILED_AHEAD_MAX: usize = 65_536;
 
 /// A history that cannot be continued.
 #[derive(Debug, thiserror::Error)]
@@ -107,10 +102,7 @@ pub struct LogHole {
 pub struct LogHistory {
     folders: Vec<FolderHistory>,
     position: LogPosition,
-    /// Of each epoch, the last transaction that a serving server has applied.
-    applied: BTreeMap<u32, i64>,
-    /// Of each epoch, a transaction that was committed before a later epoch began.
-    outlived: BTreeMap<u32, i64>,
+    evidence: Evidence,
     /// The tree at the position.
     tree: Option<Box<Tree>>,
     /// Whether a digest of the tree has agreed. Before that, the tree is one of a snapshot that was written while the server
@@ -125,8 +117,6 @@ pub struct LogHistory {
     zxid_max: i64,
     /// The transaction whose digest disagreed; the history ends there.
     disagreed: Option<Disagreement>,
-    /// Whether the last call left something to read ahead.
-    is_scouting: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -144,39 +134,6 @@ impl From<Disagreement> for HistoryError {
             zxid: one.zxid,
             expected: one.expected,
             found: one.found,
-        }
-    }
-}
-
-/// The transaction whose digest shows whether an epoch ended with the one before it.
-enum Witness<'a> {
-    Found(&'a Transaction),
-    /// The log ends before it.
-    Awaited,
-    /// There is none: the server writes no digests.
-    Missing,
-}
-
-#[derive(Debug)]
-struct FolderHistory {
-    path: PathBuf,
-    /// Reads ahead for the ends of epochs.
-    scout: LogTail,
-    scouted: Option<i64>,
-    reader: LogTail,
-    queue: VecDeque<Transaction>,
-}
-
-impl FolderHistory {
-    fn new(folder: LogFolder, zxid: i64) -> FolderHistory {
-        // The transaction at the position is read again, to compare it.
-        let before = zxid.saturating_sub(1);
-        FolderHistory {
-            path: folder.path(),
-            scout: LogTail::new(folder.clone(), before),
-            scouted: None,
-            reader: LogTail::new(folder, before),
-            queue: VecDeque::new(),
         }
     }
 }
@@ -214,15 +171,13 @@ impl LogHistory {
         LogHistory {
             folders: folders.into_iter().map(of).collect(),
             position,
-            applied: BTreeMap::new(),
-            outlived: BTreeMap::new(),
+            evidence: Evidence::default(),
             tree,
             is_proved: true,
             is_staged: false,
             epoch_max: u32::MAX,
             zxid_max: i64::MAX,
             disagreed: None,
-            is_scouting: false,
         }
     }
 
@@ -285,7 +240,7 @@ impl LogHistory {
     /// Whether the logs are not read ahead to their ends yet: then a call of [`LogHistory::poll`] that returns nothing is
     /// not the last word about older epochs.
     pub fn is_scouting(&self) -> bool {
-        self.is_scouting
+        self.evidence.is_partial
     }
 
     /// Whether no log has a transaction that was not returned.
@@ -313,8 +268,7 @@ impl LogHistory {
     /// A server of the ensemble that serves clients has applied this transaction, as `srvr` says. A server that is not
     /// serving shows nothing: it loads its own log with all that is in there.
     pub fn applied(&mut self, zxid: i64) {
-        let known = self.applied.entry(epoch(zxid)).or_insert(zxid);
-        *known = zxid.max(*known);
+        self.evidence.applied(zxid);
     }
 
     /// The hole after the position, if the logs have one at the moment. A server that is slower than the others can still
@@ -375,31 +329,33 @@ impl LogHistory {
 
     /// Reads ahead for transactions after which a later epoch began.
     fn scout(&mut self) -> Result<(), HistoryError> {
-        self.is_scouting = false;
+        self.evidence.is_partial = false;
+        let mut passes_over = false;
         for folder in &mut self.folders {
             for at in 1..=SCOUT_BATCHES_MAX {
                 let batch = folder.scout.poll()?;
                 if batch.is_empty() {
                     break;
                 }
-                self.is_scouting |= at == SCOUT_BATCHES_MAX;
+                self.evidence.is_partial |= at == SCOUT_BATCHES_MAX;
                 for transaction in batch {
-                    let zxid = transaction.zxid;
-                    let last = folder.scouted.replace(zxid);
-                    if let Some(last) = last.filter(|last| epoch(zxid) > epoch(*last) && counter(zxid) == 1) {
-                        let known = self.outlived.entry(epoch(last)).or_insert(last);
-                        *known = last.max(*known);
-                    }
+                    let last = folder.scouted.replace(transaction.zxid);
+                    passes_over |= self.evidence.logged(last, transaction.zxid);
                 }
+            }
+        }
+        if passes_over {
+            for folder in &self.folders {
+                let snapshots = folder.files.snapshots().map_err(TailError::from)?;
+                snapshots.iter().for_each(|one| self.evidence.snapshot(one.zxid));
             }
         }
         Ok(())
     }
 
-    fn is_committed(&self, zxid: i64) -> bool {
-        let applied = self.applied.get(&epoch(zxid));
-        let bound = applied.max(self.outlived.get(&epoch(zxid)));
-        bound.is_some_and(|bound| zxid <= *bound)
+    /// Whether something shows that a transaction is committed.
+    pub(super) fn is_committed(&self, zxid: i64) -> bool {
+        self.evidence.is_committed(zxid)
     }
 
     /// Whether the front of a folder comes directly after the position. The first one of a later epoch does only if a
@@ -444,7 +400,7 @@ impl LogHistory {
             return Err(disagreed.clone().into());
         }
         for folder in &mut self.folders {
-            folder.pass_known(&self.position)?;
+            folder.pass_known(&self.position, &self.evidence)?;
         }
         let Some(at) = self.folder_of_next() else {
             return Ok(None);
@@ -507,74 +463,6 @@ impl LogHistory {
         };
         self.disagreed = Some(disagreed.clone());
         Err(disagreed.into())
-    }
-}
-
-impl FolderHistory {
-    fn witness(&self) -> Witness<'_> {
-        let mut last: Option<i64> = None;
-        for next in &self.queue {
-            // A malformed request is logged as an error under the zxid before it.
-            let follows = |last| can_follow(next.zxid, last) || next.zxid == last;
-            if !last.is_none_or(follows) {
-                return Witness::Missing;
-            }
-            match (next.digest, &next.operation) {
-                (Some(_), _) => return Witness::Found(next),
-                (None, Operation::Error { .. }) => last = Some(next.zxid),
-                (None, _) => return Witness::Missing,
-            }
-        }
-        match self.queue.len() < FAILED_AHEAD_MAX {
-            true => Witness::Awaited,
-            false => Witness::Missing,
-        }
-    }
-
-    /// Reads on where the front begins a later epoch without a digest, or perhaps an ensemble.
-    fn look_for_witness(&mut self, position: &LogPosition) -> Result<(), HistoryError> {
-        let is_later = |front: &Transaction| epoch(front.zxid) > epoch(position.zxid);
-        let is_undecided = |folder: &FolderHistory, front: &Transaction| {
-            let is_begin = begins_ensemble(position, front) && folder.queue.len() < BEGIN_MAX;
-            is_begin && BeginSearch::new().look(&folder.queue).is_none()
-        };
-        while let Some(front) = self.queue.front().filter(|front| is_later(front))
-            && (matches!(self.witness(), Witness::Awaited) || is_undecided(self, front))
-        {
-            let more = self.reader.poll()?;
-            if more.is_empty() {
-                break;
-            }
-            self.queue.extend(more);
-        }
-        Ok(())
-    }
-
-    /// Passes over what was returned already, and what was left out at the end of an earlier epoch.
-    fn pass_known(&mut self, position: &LogPosition) -> Result<(), HistoryError> {
-        loop {
-            let Some(front) = self.queue.front() else {
-                self.queue.extend(self.reader.poll()?);
-                if self.queue.is_empty() {
-                    return Ok(());
-                }
-                continue;
-            };
-            if front.zxid > position.zxid {
-                return self.look_for_witness(position);
-            }
-            // A malformed request is logged as an error under the zxid before it.
-            let is_repeated = matches!(front.operation, Operation::Error { .. });
-            let is_at = front.zxid == position.zxid && !is_repeated;
-            let is_other = |known| is_at && known != front.payload_crc;
-            if position.payload_crc.is_some_and(is_other) {
-                return Err(HistoryError::OtherHistory {
-                    folder: self.path.clone(),
-                    zxid: front.zxid,
-                });
-            }
-            self.queue.pop_front();
-        }
     }
 }
 

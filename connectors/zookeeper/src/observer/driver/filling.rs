@@ -17,6 +17,7 @@ use crate::observer::stop::Stop;
 use crate::txnlog::LogFolder;
 use crate::txnlog::applied::applied_by_servers;
 use crate::txnlog::base::{BaseError, Sources};
+use crate::txnlog::evidence::foreign_folders;
 use crate::txnlog::fill::{FillError, HoleFill};
 
 /// How often logs are read before a tree is taken after all: while they are read the leader goes on, and may be too far
@@ -149,7 +150,14 @@ impl Driver {
     ) -> Result<String, Unfilled> {
         let config = self.source.config.clone();
         let directories = config.txnlog.iter().flat_map(|options| &options.directories);
-        let folders: Vec<LogFolder> = directories.map(|path| LogFolder::new(path)).collect();
+        let mut folders: Vec<LogFolder> = directories.map(|path| LogFolder::new(path)).collect();
+        // The leader's epoch is the newest that there is.
+        let reached = i64::from(refused.epoch) << 32;
+        let foreign = foreign_folders(&folders, &[reached]).map_err(FillError::from)?;
+        for one in &foreign {
+            tracing::warn!("a folder of [source.txnlog] directories is left out: {one}");
+        }
+        folders.retain(|folder| foreign.iter().all(|one| one.path != folder.named()));
         let stage_folder = self.source.folder.clone();
         let stop = self.link.stop.clone();
         let is_stopped = || stop.is_cancelled();

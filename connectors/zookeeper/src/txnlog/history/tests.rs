@@ -458,3 +458,70 @@ fn a_recorded_history_passes_no_end_of_an_epoch_with_a_tree_that_nothing_has_pro
     assert_eq!(zxids(&mut recorded), NONE);
     assert!(recorded.hole().is_some());
 }
+
+#[test]
+fn dead_records_before_a_snapshot_of_a_later_epoch_are_a_hole_and_hide_nothing_behind_them() {
+    // The leader was stopped, logged three more than its followers, and took the snapshot of the next one.
+    let (last, dead) = (NEXT + 2, [NEXT + 3, NEXT + 4, NEXT + 5]);
+    let all = written(&[NEXT + 1, last, 2 * NEXT + 1, 2 * NEXT + 2, 2 * NEXT + 3]);
+    let deposed = [
+        &written(&[NEXT + 1, last, dead[0], dead[1], dead[2]])[..],
+        &all[4..],
+    ]
+    .concat();
+    let servers = Servers::with(&[&deposed, &all[..2]]);
+    let mut history = servers.history();
+    history.applied(last);
+    history.applied(2 * NEXT + 3);
+    assert_eq!(zxids(&mut history), [NEXT + 1, last]);
+    let hole = LogHole {
+        last,
+        next: 2 * NEXT + 3,
+    };
+    for _ in 0..2 {
+        assert_eq!(zxids(&mut history), NONE);
+        assert_eq!((history.hole(), history.is_waiting()), (Some(hole), false));
+    }
+    // The other server was only slower.
+    servers.append(1, NEXT + 1, &all[2..]);
+    assert_eq!(zxids(&mut history), [2 * NEXT + 1, 2 * NEXT + 2, 2 * NEXT + 3]);
+    assert_eq!(history.hole(), None);
+}
+
+#[test]
+fn records_that_seemed_dead_are_returned_once_another_log_shows_that_they_were_committed() {
+    let all = written(&[NEXT + 1, NEXT + 2, NEXT + 3, 2 * NEXT + 1, 2 * NEXT + 2]);
+    // It was away for the begin of the second epoch; the other one for the middle of the first.
+    let servers = Servers::with(&[&[&all[..3], &all[4..]].concat(), &all[..1]]);
+    let mut history = servers.history();
+    history.applied(NEXT + 1);
+    history.applied(2 * NEXT + 2);
+    assert_eq!(zxids(&mut history), [NEXT + 1]);
+    assert!(history.hole().is_some());
+    servers.append(1, NEXT + 1, &all[2..]);
+    assert_eq!(
+        zxids(&mut history),
+        [NEXT + 2, NEXT + 3, 2 * NEXT + 1, 2 * NEXT + 2]
+    );
+}
+
+#[test]
+fn dead_records_before_an_epoch_after_the_next_one_are_not_returned() {
+    let right = written(&[NEXT + 1, NEXT + 2, 2 * NEXT + 1, 3 * NEXT + 1]);
+    // It took the snapshot of the leader of the second epoch, and was there when the third began.
+    let dead = [&written(&[NEXT + 1, NEXT + 2, NEXT + 3])[..], &right[3..]].concat();
+    for order in [[&dead, &right], [&right, &dead]] {
+        let servers = Servers::with(&order.map(Vec::as_slice));
+        let mut history = servers.history();
+        history.applied(3 * NEXT + 1);
+        let all: Vec<i64> = right.iter().map(|one| one.zxid).collect();
+        assert_eq!(zxids(&mut history), all);
+    }
+    let servers = Servers::with(&[&dead]);
+    std::fs::write(servers.folders[0].path().join("snapshot.200000001"), b"").unwrap();
+    let mut history = servers.history();
+    history.applied(NEXT + 2);
+    history.applied(3 * NEXT + 1);
+    assert_eq!(zxids(&mut history), [NEXT + 1, NEXT + 2]);
+    assert!(matches!(history.poll(), Err(HistoryError::Digest { .. })));
+}
