@@ -49,6 +49,12 @@ pub async fn examine_ensemble(
     lines.extend(transactions::examine(&subject, &source.name, options, &answers).await);
     match Survey::open(options).await {
         Err(error) => lines.push(refused(&subject, "session", &error)),
+        Ok(survey) if survey.is_of_old_servers() => {
+            lines.push(session(&subject, options, &survey));
+            let message = "are not read: servers before 3.6 do not know the requests";
+            let remedy = "nothing is needed for capture; for verify and restore upgrade the ensemble";
+            lines.push(Line::warning(&subject, "roots", message, remedy));
+        }
         Ok(survey) => {
             lines.push(session(&subject, options, &survey));
             let mut recognition = Recognition::beside(&source.services);

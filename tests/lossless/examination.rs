@@ -68,6 +68,31 @@ async fn a_standalone_server_and_a_closed_port_are_distinguished_from_other_refu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_servers_of_another_ensemble_are_named_and_those_before_3_6_need_no_watch() {
+    real_servers!("doctor on transaction logs of ZooKeeper 3.5 and of another ensemble");
+    let old = ZooKeeper::builder().version("3.5.10").start().await.unwrap();
+    changes(&old, 0).await;
+    let bridge = Bridge::of(&old, &txnlog(&old, &[0]));
+    let checked = said(&bridge, &["check", "--connect"]).await;
+    has(&checked, &["ZooKeeper 3.5.10", "transaction logs: 1"]);
+    assert!(!checked.contains("need ZooKeeper 3.6"), "{checked}");
+    let doctor = said(&bridge, &["doctor"]).await;
+    has(
+        &doctor,
+        &["as servers have applied", "nothing is needed for capture"],
+    );
+    assert!(!doctor.contains("nothing is captured until then"), "{doctor}");
+
+    // An ensemble has the epoch 1 or a later one, and a server alone none.
+    let other = ZooKeeper::builder().quorum().start().await.unwrap();
+    changes(&other, 0).await;
+    let bridge = Bridge::of(&old, &txnlog(&other, &[0]));
+    let named = "no server of 'connect' has reached an epoch after 0";
+    has(&said(&bridge, &["check", "--connect"]).await, &[named]);
+    has(&said(&bridge, &["doctor"]).await, &[named]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quorum_port_with_passwords_says_which_section_is_missing() {
     real_servers!("doctor on a quorum port with passwords");
     let folder = tempfile::tempdir().unwrap();

@@ -115,7 +115,8 @@ pub enum Halt {
         "the ensemble went back in time: {evidence}. Either it was restored from a backup, or this is another \
          cluster. If the present tree is right, accept it as the new baseline with \
          'zkbridge run --accept-baseline {cluster}': what differs is reported, and nothing is taken back. If it is \
-         the wrong cluster, correct 'connect' of source '{cluster}'"
+         the wrong cluster, correct 'connect' of source '{cluster}', and the folders in its 'directories' if it reads \
+         the files of servers"
     )]
     WentBack {
         /// The source.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use zookeeper_client::{Client, Connector, Error, SaslOptions, TlsOptions};
 
 use crate::canary::try_out;
-use crate::config::{Credentials, Liveness, Server, Tls, ZookeeperConfig};
+use crate::config::{CaptureMode, Credentials, Liveness, Server, Tls, ZookeeperConfig};
 use crate::error::{Failure, authentication, of_request, too_old, words};
 use crate::handshake::probe_encrypted;
 use crate::probe::{Probe, is_new_enough, probe};
@@ -192,7 +192,9 @@ pub(crate) async fn connect(config: &ZookeeperConfig) -> Result<Connected, Sourc
     let bound = config.session_timeout.0 + CONNECT_EXTRA;
     let (session, found) = tokio::join!(timeout(bound, open(connector, config)), versions(config));
     let version = only_version(&found);
-    if let Some(version) = version.as_deref().filter(|version| !is_new_enough(version)) {
+    let is_watched = config.capture != CaptureMode::Txnlog;
+    let is_old = |version: &&str| is_watched && !is_new_enough(version);
+    if let Some(version) = version.as_deref().filter(is_old) {
         return Err(too_old(&format!("is ZooKeeper {version}")));
     }
     let error = match session {

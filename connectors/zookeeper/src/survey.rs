@@ -14,6 +14,7 @@ use crate::config::ZookeeperConfig;
 use crate::connect::{answer_bound, connect, silent, throttled};
 use crate::convert;
 use crate::error::{Failure, of_request, words};
+use crate::probe::is_new_enough;
 use crate::throttle::Throttle;
 
 /// A session that reads what it is asked for, with the credentials of a source.
@@ -41,6 +42,12 @@ impl Survey {
     /// The version, where all servers that answer say the same.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+
+    /// Whether the servers are older than 3.6: they know no request that reads several znodes. Only a source that reads
+    /// their files has such a survey.
+    pub fn is_of_old_servers(&self) -> bool {
+        self.version().is_some_and(|version| !is_new_enough(version))
     }
 
     /// The session timeout that the servers have granted.

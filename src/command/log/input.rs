@@ -63,9 +63,14 @@ pub fn resolve(named: &[PathBuf]) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
     for path in named {
         let meta = std::fs::metadata(path).map_err(|cause| unreadable(path, &cause))?;
-        if !meta.is_dir() {
+        if meta.is_file() {
             inputs.push(of_file(path)?);
             continue;
+        }
+        // A pipe or a device would be waited for.
+        if !meta.is_dir() {
+            let cause = io::Error::other("neither a regular file nor a folder");
+            return Err(unreadable(path, &cause));
         }
         let folder = LogFolder::new(path);
         let logs = folder.logs()?;
@@ -126,8 +131,12 @@ fn by_content(path: &Path, name: &str) -> Result<Kind, Failure> {
         [0x1f, 0x8b, ..] => Kind::Snapshot(Compression::Gzip),
         begin if begin.starts_with(b"\x82SNAPPY") => Kind::Snapshot(Compression::Snappy),
         other => {
+            let begin = match other {
+                [] => "is empty".to_owned(),
+                some => format!("begins with {some:02x?}"),
+            };
             let message = format!(
-                "{}: neither a transaction log nor a snapshot: '{name}' is no name of one, and it begins with {other:02x?}\n\
+                "{}: neither a transaction log nor a snapshot: '{name}' is no name of one, and it {begin}\n\
                  help: name a file of ZooKeeper, such as version-2/log.100000001",
                 path.display()
             );
@@ -135,4 +144,25 @@ fn by_content(path: &Path, name: &str) -> Result<Kind, Failure> {
         }
     };
     Ok(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for_and_an_empty_file_is_called_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, empty) = (folder.path().join("pipe"), folder.path().join("empty"));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        std::fs::write(&empty, "").unwrap();
+        for (path, reason) in [
+            (pipe, "neither a regular file nor a folder"),
+            (empty, "and it is empty"),
+        ] {
+            let refused = resolve(&[path]).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
 }

@@ -22,15 +22,17 @@ pub enum Moment {
 
 /// Reads a zxid or a time, for `--from`.
 pub fn moment(text: &str) -> Result<Moment, String> {
-    of_log(text, argument::position(text)?)
+    of_log(text, argument::position(text))
 }
 
 /// Reads a zxid or a time, for `--to`: a date is the whole day.
 pub fn range_end(text: &str) -> Result<Moment, String> {
-    of_log(text, argument::range_end(text)?)
+    of_log(text, argument::range_end(text))
 }
 
-fn of_log(text: &str, position: Position) -> Result<Moment, String> {
+fn of_log(text: &str, position: Result<Position, String>) -> Result<Moment, String> {
+    // A log has no numbers of records.
+    let position = position.map_err(|error| error.replace("a record's number (1842), ", ""))?;
     match position {
         Position::Zxid(zxid) => Ok(Moment::Zxid(zxid.0.cast_signed())),
         Position::Time(time) => Ok(Moment::Time(time.0)),
