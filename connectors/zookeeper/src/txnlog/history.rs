@@ -11,7 +11,8 @@
 //! Invariants:
 //!
 //! 1. Returned transactions follow the position without a hole. A log with a hole is completed from the others; a hole
-//!    that they all have is reported and never passed over.
+//!    that they all have is reported and never passed over. Dead records, which `evidence` explains, are no part of it: it
+//!    begins before them.
 //! 2. A log with another transaction at the position is of another history: an error.
 //! 3. With a tree, the digest of every transaction agrees. Without one, a transaction that changes no znode leaves the
 //!    digest as it was.

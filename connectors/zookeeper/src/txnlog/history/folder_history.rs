@@ -93,7 +93,7 @@ impl FolderHistory {
         Ok(())
     }
 
-    /// Whether a record was never committed, as far as is known, and its server has left it behind: the leader of a later
+    /// Whether a record was never committed, as far as is known, and its server has given it up: the leader of a later
     /// epoch did not have it.
     fn is_dead(&self, zxid: i64, evidence: &Evidence) -> bool {
         let is_left = self.scouted.is_some_and(|last| epoch(last) > epoch(zxid));
