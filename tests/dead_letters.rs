@@ -48,9 +48,9 @@ fn created(name: &str, zxid: u64) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(0),
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: ZnodePath::slash().child(name),
-            what: ChangeKind::Created {
+            kind: ChangeKind::Created {
                 read: Read {
                     stat,
                     data: Some(data),
@@ -303,8 +303,8 @@ fn no_command_prints_a_character_that_a_terminal_obeys_or_hides() {
     let file = folder.path().join("data/main.journal");
     let mut journal = Journal::open(&file, &JournalOptions::new("main")).expect("a new journal");
     let mut entry = created(EVIL, 5);
-    if let RecordKind::Change(change) = &mut entry.word
-        && let ChangeKind::Created { read } = &mut change.what
+    if let RecordKind::Change(change) = &mut entry.kind
+        && let ChangeKind::Created { read } = &mut change.kind
     {
         read.data = Some(Data::limited(EVIL.as_bytes(), DataForm::Auto, 999));
     }

@@ -146,7 +146,7 @@ impl World {
             stat,
             data: Some(Data::limited(&bytes, DataForm::Auto, 1 << 20)),
         };
-        let what = if created {
+        let kind = if created {
             ChangeKind::Created { read }
         } else {
             ChangeKind::Updated { read }
@@ -154,9 +154,9 @@ impl World {
         Ok(Append {
             root: Some(ZnodePath::slash()),
             captured: Timestamp(1_795_355_000_125),
-            word: RecordKind::Change(Change {
+            kind: RecordKind::Change(Change {
                 path: World::path(znode)?,
-                what,
+                kind,
                 fidelity: Fidelity::Exact,
                 missed: Some(0),
                 superseded: Vec::new(),
@@ -214,7 +214,7 @@ fn update(journal: &mut Journal, world: &mut World, what: &str, updates: usize) 
             .collect::<Outcome<Vec<_>>>()?;
         let begun = Instant::now();
         for entry in entries {
-            if let RecordKind::Change(change) = &entry.word {
+            if let RecordKind::Change(change) = &entry.kind {
                 let node = journal.node(&change.path)?;
                 assert!(node.is_some(), "{} was created", change.path);
             }

@@ -18,7 +18,7 @@ pub struct Append {
     /// When the capture decided on it.
     pub captured: Timestamp,
     /// The kind of the record, with its content.
-    pub word: RecordKind,
+    pub kind: RecordKind,
 }
 
 /// The content of an append. Each variant has exactly the fields that its record needs.
@@ -81,7 +81,7 @@ pub struct Change {
     /// Which.
     pub path: ZnodePath,
     /// The change, as far as it is known.
-    pub what: ChangeKind,
+    pub kind: ChangeKind,
     /// Seen or found.
     pub fidelity: Fidelity,
     /// As in the record.

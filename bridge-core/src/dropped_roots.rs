@@ -131,7 +131,7 @@ impl DroppedWalk<'_> {
         self.begin(image)?;
         let change = Change {
             path,
-            what: ChangeKind::Deleted {
+            kind: ChangeKind::Deleted {
                 at: DeletedAt::Unwatched,
             },
             fidelity: Fidelity::Reconciled,
@@ -161,11 +161,11 @@ impl DroppedWalk<'_> {
         Ok(())
     }
 
-    fn of(&self, word: RecordKind) -> Append {
+    fn of(&self, kind: RecordKind) -> Append {
         Append {
             root: Some(self.root.clone()),
             captured: self.now,
-            word,
+            kind,
         }
     }
 }

@@ -132,13 +132,13 @@ impl Resnapshot {
         if let Some(stat) = node.and_then(|node| node.stat) {
             self.nodes += 1;
             self.newest = self.newest.max(Some(stat.newest_zxid()));
-            let what = ChangeKind::Restated {
+            let kind = ChangeKind::Restated {
                 run: self.run,
                 index: self.nodes,
             };
             let change = Change {
                 path: path.clone(),
-                what,
+                kind,
                 fidelity: Fidelity::Reconciled,
                 missed: None,
                 superseded: Vec::new(),
@@ -168,11 +168,11 @@ impl Resnapshot {
         self.append(image, end)
     }
 
-    fn append(&self, image: &mut (impl ImageTxn + ?Sized), word: RecordKind) -> Result<(), JournalError> {
+    fn append(&self, image: &mut (impl ImageTxn + ?Sized), kind: RecordKind) -> Result<(), JournalError> {
         let entry = Append {
             root: Some(self.root.clone()),
             captured: self.captured,
-            word,
+            kind,
         };
         image.append(entry).map(|_| ())
     }
@@ -196,13 +196,13 @@ mod tests {
         ZnodePath::parse(text).unwrap()
     }
 
-    fn change(at: &str, what: ChangeKind) -> Append {
+    fn change(at: &str, kind: ChangeKind) -> Append {
         Append {
             root: Some(path("/a")),
             captured: Timestamp(0),
-            word: RecordKind::Change(Change {
+            kind: RecordKind::Change(Change {
                 path: path(at),
-                what,
+                kind,
                 fidelity: Fidelity::Exact,
                 missed: Some(0),
                 superseded: Vec::new(),

@@ -41,13 +41,13 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The name marks the value, so that a reader of configurations leaves it out of its errors.
-        deserializer.deserialize_newtype_struct("Secret", Taker)
+        deserializer.deserialize_newtype_struct("Secret", SecretVisitor)
     }
 }
 
-struct Taker;
+struct SecretVisitor;
 
-impl<'de> Visitor<'de> for Taker {
+impl<'de> Visitor<'de> for SecretVisitor {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

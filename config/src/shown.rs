@@ -72,23 +72,23 @@ pub fn settings(
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // It was read without a problem.
     let mut problems = Vec::new();
-    let mut shower = Shower {
+    let mut collector = SettingsCollector {
         schema: config_schema(),
         settings: Vec::new(),
     };
     if let Some(mut tree) = parse(text, format, &mut problems) {
         overrides::apply(&mut tree, text, environment, &mut problems);
-        shower.whole(&tree);
+        collector.whole(&tree);
     }
-    Ok(shower.settings)
+    Ok(collector.settings)
 }
 
-struct Shower {
+struct SettingsCollector {
     schema: Json,
     settings: Vec<Setting>,
 }
 
-impl Shower {
+impl SettingsCollector {
     fn whole(&mut self, tree: &Node) {
         let mut top = self.schema.clone();
         if let Some(properties) = top["properties"].as_object_mut() {

@@ -67,7 +67,7 @@ pub use past::{PastPage, PastPlace, past_file};
 pub use pool::{PooledReader, READER_WAIT, READERS_MAX, ReaderPool};
 pub use position::{BadPosition, POSITION_FORMS, parse_position, parse_range_end, position_text};
 pub use selection::{BadPattern, PathPattern, Selection};
-pub use subtree::{FactsThen, SubtreeMoment, SubtreePage, SubtreeZnode};
+pub use subtree::{FactsAsOf, SubtreeMoment, SubtreePage, SubtreeZnode};
 pub use tree_at::{TreePage, TreeQuestion};
 pub use unreadable::{UnreadableItem, UnreadablePoint};
 pub use visibility::{Access, AllVisible, Visibility};

@@ -13,7 +13,7 @@ use crate::pool::PooledReader;
 use crate::timeline::{self, Timeline};
 
 /// Lends a reader for one step.
-pub(crate) type Lend<'a, 'r> = &'a dyn Fn() -> Result<PooledReader<'r>, QueryError>;
+pub(crate) type BorrowReader<'a, 'r> = &'a dyn Fn() -> Result<PooledReader<'r>, QueryError>;
 
 /// Summaries that one step takes from the journal: some milliseconds.
 const STEP_SUMMARIES: usize = 4_096;
@@ -176,7 +176,7 @@ impl Stretches {
     pub(crate) fn first_at(
         &mut self,
         position: Position,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Option<Seq>, QueryError> {
         if let Position::Seq(_) = position {
             return Ok(lend()?.first_at(position)?);
@@ -247,7 +247,7 @@ impl Stretches {
     pub(crate) fn around(
         &mut self,
         position: Position,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Option<(Seq, Seq)>, QueryError> {
         if let Position::Seq(seq) = position {
             return Ok(Some((seq, seq)));
@@ -304,13 +304,13 @@ impl Stretches {
     }
 
     /// The last record that was removed.
-    fn removed(&self, lend: Lend<'_, '_>) -> Result<Seq, QueryError> {
+    fn removed(&self, lend: BorrowReader<'_, '_>) -> Result<Seq, QueryError> {
         let oldest = lend()?.oldest()?;
         Ok(oldest.map_or(Seq::ZERO, |oldest| Seq(oldest.0 - 1)))
     }
 
     /// The first stretch of which records are kept. Those before it were removed, and need no bounds.
-    pub(crate) fn begin(&mut self, lend: Lend<'_, '_>) -> Result<usize, QueryError> {
+    pub(crate) fn begin(&mut self, lend: BorrowReader<'_, '_>) -> Result<usize, QueryError> {
         let length = lend()?.stretch_length()?.unwrap_or(LENGTH_READ);
         let has_transactions = lend()?.has_transactions()?;
         // A writer that opens an older file gives it another length, and one of another mode appends other records.
@@ -330,7 +330,7 @@ impl Stretches {
     }
 
     /// Learns the bounds of the next complete stretches, of one at least.
-    pub(crate) fn learn(&mut self, tail: Seq, lend: Lend<'_, '_>) -> Result<(), QueryError> {
+    pub(crate) fn learn(&mut self, tail: Seq, lend: BorrowReader<'_, '_>) -> Result<(), QueryError> {
         let length = self.length;
         let after = Seq(self.known.len() as u64 * length);
         let summaries = lend()?.summaries(after, STEP_SUMMARIES)?;

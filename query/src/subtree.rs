@@ -85,7 +85,7 @@ pub struct SubtreePage {
 
 /// The facts of a znode at a moment that no Stat has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FactsThen {
+pub struct FactsAsOf {
     /// Its access control list; `None` if it is not known.
     pub acl: Option<Vec<Acl>>,
     /// How long it lasts; `None` if it is not known.
@@ -172,7 +172,7 @@ impl JournalQuery {
     /// # Errors
     ///
     /// If the path is hidden, the journal cannot be read, or all readers are busy.
-    pub fn facts_at(&self, path: &ZnodePath, position: Position) -> Result<FactsThen, QueryError> {
+    pub fn facts_at(&self, path: &ZnodePath, position: Position) -> Result<FactsAsOf, QueryError> {
         self.must_be_visible(path)?;
         let cut = match (self.cut(position)?.seq, position) {
             // A list without a zxid after the last record with one was perhaps read, and set, later.
@@ -197,7 +197,7 @@ impl JournalQuery {
             }
         }
         // Older records are removed or were never kept.
-        Ok(FactsThen::default())
+        Ok(FactsAsOf::default())
     }
 }
 
@@ -243,7 +243,7 @@ impl FactsSearch {
     }
 
     /// Takes the next older record; `Some` once the facts are known.
-    fn take(&mut self, record: &Arc<Record>) -> Option<FactsThen> {
+    fn take(&mut self, record: &Arc<Record>) -> Option<FactsAsOf> {
         // A watch gives lists no zxid: their place among the other records counts.
         let is_before = match record.op {
             Op::Acl if record.zxid.is_none() => record.seq <= self.cut,
@@ -287,8 +287,8 @@ impl FactsSearch {
         !is_exact && stat.is_some_and(|stat| Some(stat.czxid) == czxid && Some(stat.aversion) != aversion)
     }
 
-    fn end(&mut self, lifetime: Option<Lifetime>) -> FactsThen {
-        FactsThen {
+    fn end(&mut self, lifetime: Option<Lifetime>) -> FactsAsOf {
+        FactsAsOf {
             acl: self.acl.take().filter(|acl| !acl.is_empty()),
             lifetime,
         }

@@ -39,7 +39,7 @@ use crate::answer::Moment;
 use crate::coverage::LATE_MS;
 use crate::error::QueryError;
 use crate::journal::JournalQuery;
-use crate::stretches::{Lend, Stretches};
+use crate::stretches::{BorrowReader, Stretches};
 
 /// The operations of changes.
 pub(crate) const CHANGES: [Op; 4] = [Op::Create, Op::Update, Op::Delete, Op::Acl];
@@ -133,7 +133,7 @@ impl Stretches {
         usize::try_from(after.0 / self.length).unwrap_or(usize::MAX)
     }
 
-    fn learn_all(&mut self, tail: Seq, lend: Lend<'_, '_>) -> Result<(), QueryError> {
+    fn learn_all(&mut self, tail: Seq, lend: BorrowReader<'_, '_>) -> Result<(), QueryError> {
         let complete = self.place_of(tail);
         while self.known.len() < complete {
             self.learn(tail, lend)?;
@@ -145,7 +145,7 @@ impl Stretches {
     pub(crate) fn timelines(
         &self,
         summaries: &[(Seq, StretchSummary)],
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Vec<Timeline>, QueryError> {
         if !self.has_transactions {
             return Ok(vec![Timeline::Captured; summaries.len()]);
@@ -182,7 +182,7 @@ impl Stretches {
         &mut self,
         after: Seq,
         tail: Seq,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Option<RecordDate>, QueryError> {
         let is_known = |next: &NextDated| next.from <= after && after < next.found.seq;
         if let Some(next) = self.next_dated.filter(is_known) {
@@ -207,7 +207,7 @@ impl Stretches {
         &mut self,
         (after, until): (Seq, Seq),
         tail: Seq,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<OwnTimes, QueryError> {
         let dates = lend()?.dates((after, until))?;
         let is_open = dates.last().is_some_and(|last| last.kind == DateKind::Found);
@@ -237,7 +237,7 @@ impl Stretches {
         &mut self,
         at: usize,
         tail: Seq,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Option<Timestamp>, QueryError> {
         let bounds = self.known[at];
         if bounds.is_time_met {
@@ -268,7 +268,7 @@ impl Stretches {
         at: usize,
         time: Timestamp,
         tail: Seq,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Option<Seq>, QueryError> {
         self.learn_all(tail, lend)?;
         let bounds = self.known.get(at).copied();
@@ -288,7 +288,7 @@ impl Stretches {
         &mut self,
         until: Seq,
         tail: Seq,
-        lend: Lend<'_, '_>,
+        lend: BorrowReader<'_, '_>,
     ) -> Result<Option<Timestamp>, QueryError> {
         let complete = self.place_of(until).min(self.known.len());
         let rest = (Seq(complete as u64 * self.length), until);
@@ -310,10 +310,10 @@ impl JournalQuery {
     /// Lends the bounds of all complete stretches of a journal with transactions, and its tail; `None` for any other.
     fn with_stretches<T>(
         &self,
-        ask: impl FnOnce(&mut Stretches, Seq, Lend<'_, '_>) -> Result<T, QueryError>,
+        ask: impl FnOnce(&mut Stretches, Seq, BorrowReader<'_, '_>) -> Result<T, QueryError>,
     ) -> Result<Option<T>, QueryError> {
         let mut stretches = self.stretches.lock().unwrap_or_else(PoisonError::into_inner);
-        let lend: Lend<'_, '_> = &|| self.reader();
+        let lend: BorrowReader<'_, '_> = &|| self.reader();
         stretches.begin(lend)?;
         if !stretches.has_transactions {
             return Ok(None);

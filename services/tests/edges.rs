@@ -80,20 +80,20 @@ impl Rig {
         }
     }
 
-    fn append(&mut self, word: RecordKind) {
+    fn append(&mut self, kind: RecordKind) {
         let entry = Append {
             root: Some(path("/")),
             captured: NOW,
-            word,
+            kind,
         };
         self.journal.append(entry).unwrap();
     }
 
-    fn change(&mut self, name: &str, fidelity: Fidelity, what: ChangeKind) {
+    fn change(&mut self, name: &str, fidelity: Fidelity, kind: ChangeKind) {
         let missed = (fidelity == Fidelity::Exact).then_some(0);
         self.append(RecordKind::Change(Change {
             path: path(name),
-            what,
+            kind,
             fidelity,
             missed,
             superseded: Vec::new(),

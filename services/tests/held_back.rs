@@ -252,7 +252,7 @@ fn events_of_large_registrations_count_against_the_size_of_the_journal() {
         let data = Some(Data::limited(text.as_bytes(), DataForm::Auto, 1 << 20));
         let change = Change {
             path: path(&format!("/a/services/pay/{at}")),
-            what: ChangeKind::Created {
+            kind: ChangeKind::Created {
                 read: Read { stat, data },
             },
             fidelity: Fidelity::Exact,
@@ -264,7 +264,7 @@ fn events_of_large_registrations_count_against_the_size_of_the_journal() {
         let entry = Append {
             root: Some(path("/a")),
             captured: Timestamp(1),
-            word: RecordKind::Change(change),
+            kind: RecordKind::Change(change),
         };
         match journal.append(entry) {
             Ok(_) => {

@@ -97,11 +97,11 @@ impl World {
         }
     }
 
-    fn entry(&self, word: RecordKind) -> Append {
+    fn entry(&self, kind: RecordKind) -> Append {
         Append {
             root: Some(path(ROOT)),
             captured: Timestamp(self.now),
-            word,
+            kind,
         }
     }
 
@@ -124,7 +124,7 @@ impl World {
         })
     }
 
-    fn change(&self, path_text: &str, what: ChangeKind) -> Append {
+    fn change(&self, path_text: &str, kind: ChangeKind) -> Append {
         let fidelity = if self.in_gap {
             Fidelity::Reconciled
         } else {
@@ -132,7 +132,7 @@ impl World {
         };
         self.entry(RecordKind::Change(Change {
             path: path(path_text),
-            what,
+            kind,
             fidelity,
             missed: (fidelity == Fidelity::Exact).then_some(0),
             superseded: Vec::new(),
@@ -199,12 +199,12 @@ impl World {
             stat,
             data: Some(data),
         };
-        let what = if is_new {
+        let kind = if is_new {
             ChangeKind::Created { read }
         } else {
             ChangeKind::Updated { read }
         };
-        self.change(&path, what)
+        self.change(&path, kind)
     }
 
     fn registration(&mut self, owner: u64) -> (String, String) {

@@ -151,10 +151,10 @@ mod tests {
         ZnodePath::parse(text).unwrap()
     }
 
-    fn append(at: &str, what: ChangeKind) -> Append {
+    fn append(at: &str, kind: ChangeKind) -> Append {
         let change = Change {
             path: path(at),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -164,7 +164,7 @@ mod tests {
         Append {
             root: Some(ZnodePath::slash()),
             captured: Timestamp(0),
-            word: RecordKind::Change(change),
+            kind: RecordKind::Change(change),
         }
     }
 

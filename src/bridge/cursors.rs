@@ -291,7 +291,7 @@ pub(super) async fn apply_beside(change: &CursorChange, source: &RunningSource) 
             source.config.name
         ))
     };
-    source.handles.visits.send(task).await.map_err(|_| gone())?;
+    source.handles.writer_tasks.send(task).await.map_err(|_| gone())?;
     answered.await.map_err(|_| gone())?
 }
 

@@ -33,7 +33,7 @@ pub(super) struct SourceHandles {
     /// The watched scope, which bounds the snapshots of its sinks.
     pub(super) scope: Arc<Scope>,
     pub(super) progress: mpsc::Sender<SinkProgress>,
-    pub(super) visits: mpsc::Sender<WriterTask>,
+    pub(super) writer_tasks: mpsc::Sender<WriterTask>,
     pub(super) durable: watch::Receiver<Seq>,
     pub(super) refusals: Refusals,
     /// Stops every task of this source.
@@ -106,7 +106,7 @@ impl PreparedSink {
     pub(super) async fn enter_beside(self, handles: &SourceHandles) -> Result<EnteredSink, Failure> {
         let (answer, answered) = oneshot::channel();
         let source = handles.source.clone();
-        let visit: WriterTask = Box::new(move |journal| {
+        let writer_task: WriterTask = Box::new(move |journal| {
             // The receiver is gone only with the bridge.
             let _ = answer.send(self.enter(&source, journal));
         });
@@ -116,7 +116,7 @@ impl PreparedSink {
                 handles.source
             ))
         };
-        handles.visits.send(visit).await.map_err(|_| gone())?;
+        handles.writer_tasks.send(writer_task).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }

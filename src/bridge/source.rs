@@ -43,7 +43,7 @@ const REQUESTS: usize = 64;
 /// Capacity of the queue of the sinks' progress.
 const PROGRESS_CAPACITY: usize = 256;
 /// Capacity of the queue of sinks that need a cursor.
-const VISITS: usize = 1;
+const WRITER_TASKS: usize = 1;
 
 /// A source whose options and sinks are checked. Nothing is opened, connected or written.
 pub(super) struct PreparedSource {
@@ -268,7 +268,7 @@ impl OpenedSource {
         let (progress, progress_end) = mpsc::channel(PROGRESS_CAPACITY);
         let (reports, reports_end) = mpsc::channel(REPORTS);
         let (requests, requests_end) = mpsc::channel(REQUESTS);
-        let (visits, visits_end) = mpsc::channel(VISITS);
+        let (writer_tasks, writer_tasks_end) = mpsc::channel(WRITER_TASKS);
         let name = self.config.name.shared();
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             source: name.clone(),
@@ -277,7 +277,7 @@ impl OpenedSource {
             reports: reports_end,
             requests,
             progress: progress_end,
-            visits: visits_end,
+            writer_tasks: writer_tasks_end,
             clock: wall_clock(),
             seed: rand_seed("", &name),
         });
@@ -285,7 +285,7 @@ impl OpenedSource {
             source: self.config.name.clone(),
             scope: self.scope,
             progress,
-            visits,
+            writer_tasks,
             durable: watches.durable,
             refusals: watches.refusals,
             stop: stop_workers,

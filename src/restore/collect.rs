@@ -11,7 +11,7 @@ use super::apply::read_all;
 use super::draft::{AclRule, PlanDraft};
 use super::plan_file::Anchor;
 use super::planner::{PlanRules, Planner};
-use super::state::{LiveState, LiveTree, LiveZnode, ThenZnode};
+use super::state::{LiveState, LiveTree, LiveZnode, ZnodeAsOf};
 use crate::exit::{Exit, Failure};
 use crate::source_type::TreeEditor;
 use crate::verify::RateLimit;
@@ -149,7 +149,7 @@ pub fn draft(
         for znode in page.znodes {
             let path = place.target(&znode.path);
             let Some(value) = znode.value else { continue };
-            let then = ThenZnode::from(value);
+            let then = ZnodeAsOf::from(value);
             match tree.is_captured(&path) && tree.is_captured(&znode.path) {
                 true => planner.take(&path, &then),
                 false => planner.take_not_captured(&path, &then),

@@ -17,7 +17,7 @@ use bridge_query::{Certainty, Doubt};
 
 use super::draft::{PendingCreate, PlanDraft, Refusals};
 use super::operation::{Operation, PlannedData};
-use super::state::{DataThen, Existence, LiveState, LiveTree, LiveZnode, ThenZnode};
+use super::state::{DataAsOf, Existence, LiveState, LiveTree, LiveZnode, ZnodeAsOf};
 
 /// The choices of a user.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Compares one path of the live tree with a znode then. Each path is given once, in any order.
-    pub fn take(&mut self, path: &ZnodePath, then: &ThenZnode) {
+    pub fn take(&mut self, path: &ZnodePath, then: &ZnodeAsOf) {
         let live = self.live.0.get(path);
         if live.is_some() {
             self.compared.insert(path.clone());
@@ -135,7 +135,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The same for a path that the source does not capture: it is left out if it existed.
-    pub fn take_not_captured(&mut self, path: &ZnodePath, then: &ThenZnode) {
+    pub fn take_not_captured(&mut self, path: &ZnodePath, then: &ZnodeAsOf) {
         if self.live.0.contains_key(path) {
             self.compared.insert(path.clone());
         }
@@ -147,7 +147,7 @@ impl<'a> Planner<'a> {
     /// Compares the live znodes that the journal does not know, and orders the operations.
     pub fn finish(mut self) -> PlanDraft {
         let live = self.live;
-        let unknown = ThenZnode::unknown();
+        let unknown = ZnodeAsOf::unknown();
         for (path, znode) in &live.0 {
             if !self.compared.contains(path) {
                 self.prune(path, &unknown, znode);
@@ -175,7 +175,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether nothing that is not accepted is open about a znode. Doubts about its value alone count elsewhere.
-    fn is_certain(&mut self, path: &ZnodePath, then: &ThenZnode) -> bool {
+    fn is_certain(&mut self, path: &ZnodePath, then: &ZnodeAsOf) -> bool {
         let is_open = |doubt: &&Doubt| {
             let certainty = doubt.certainty();
             let is_of_value = matches!(certainty, Certainty::Masked | Certainty::Cut)
@@ -194,7 +194,7 @@ impl<'a> Planner<'a> {
     }
 
     /// A znode that did not exist then.
-    fn prune(&mut self, path: &ZnodePath, then: &ThenZnode, live: &LiveZnode) {
+    fn prune(&mut self, path: &ZnodePath, then: &ZnodeAsOf, live: &LiveZnode) {
         if !self.is_certain(path, then) {
             return;
         }
@@ -211,7 +211,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn set(&mut self, path: &ZnodePath, then: &ThenZnode, data: &DataThen, live: &LiveState) {
+    fn set(&mut self, path: &ZnodePath, then: &ZnodeAsOf, data: &DataAsOf, live: &LiveState) {
         if live.is_ephemeral {
             return self.leave(path, LeftReason::IsEphemeral);
         }
@@ -233,7 +233,7 @@ impl<'a> Planner<'a> {
         });
     }
 
-    fn create(&mut self, path: &ZnodePath, then: &ThenZnode, data: &DataThen) {
+    fn create(&mut self, path: &ZnodePath, then: &ZnodeAsOf, data: &DataAsOf) {
         if !self.is_certain(path, then) {
             return;
         }
@@ -249,15 +249,15 @@ impl<'a> Planner<'a> {
     }
 
     /// The whole data; `None` if the journal does not have it, which is refused or left out.
-    fn whole(&mut self, path: &ZnodePath, then: &ThenZnode, data: &DataThen) -> Option<PlannedData> {
+    fn whole(&mut self, path: &ZnodePath, then: &ZnodeAsOf, data: &DataAsOf) -> Option<PlannedData> {
         let reason = match data {
-            DataThen::Whole(bytes) => return Some(PlannedData(bytes.clone())),
-            DataThen::Cut(_) => "the journal has only the beginning of its value (max_data)",
-            DataThen::Masked => "its value is masked",
-            DataThen::Unread => "the journal has no value of it",
+            DataAsOf::Whole(bytes) => return Some(PlannedData(bytes.clone())),
+            DataAsOf::Cut(_) => "the journal has only the beginning of its value (max_data)",
+            DataAsOf::Masked => "its value is masked",
+            DataAsOf::Unread => "the journal has no value of it",
         };
         let accepted = |doubt: &Doubt| self.rules.accepted.contains(&doubt.certainty());
-        if *data == DataThen::Unread && then.doubts.iter().any(accepted) {
+        if *data == DataAsOf::Unread && then.doubts.iter().any(accepted) {
             self.leave(path, LeftReason::ValueUnknown);
             return None;
         }

@@ -14,7 +14,7 @@ pub type ValueDigest = [u8; 32];
 
 /// A znode as it was at the moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ThenZnode {
+pub struct ZnodeAsOf {
     /// Whether it existed, and its content.
     pub existence: Existence,
     /// Everything that is open about it.
@@ -35,7 +35,7 @@ pub enum Existence {
         /// Its version, if that is known.
         version: Option<DataVersion>,
         /// Its data.
-        data: DataThen,
+        data: DataAsOf,
     },
 }
 
@@ -50,7 +50,7 @@ pub struct DataVersion {
 
 /// The data of a znode then, as far as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DataThen {
+pub enum DataAsOf {
     /// All of it.
     Whole(Arc<[u8]>),
     /// Its beginning; the digest is of all of it.
@@ -61,18 +61,18 @@ pub enum DataThen {
     Unread,
 }
 
-impl ThenZnode {
+impl ZnodeAsOf {
     /// A path that the journal does not know.
-    pub fn unknown() -> ThenZnode {
-        ThenZnode {
+    pub fn unknown() -> ZnodeAsOf {
+        ZnodeAsOf {
             existence: Existence::Absent,
             doubts: Vec::new(),
         }
     }
 }
 
-impl From<AsOfValue> for ThenZnode {
-    fn from(value: AsOfValue) -> ThenZnode {
+impl From<AsOfValue> for ZnodeAsOf {
+    fn from(value: AsOfValue) -> ZnodeAsOf {
         let is_known = value.data.is_some() || value.stat.is_some();
         let existence = match value.stat {
             _ if value.is_presumed_absent() => Existence::Absent,
@@ -83,32 +83,32 @@ impl From<AsOfValue> for ThenZnode {
                     czxid: stat.czxid,
                     mzxid: stat.mzxid,
                 }),
-                data: DataThen::of(value.data.as_ref()),
+                data: DataAsOf::of(value.data.as_ref()),
             },
         };
-        ThenZnode {
+        ZnodeAsOf {
             existence,
             doubts: value.doubts,
         }
     }
 }
 
-impl DataThen {
-    fn of(data: Option<&Data>) -> DataThen {
+impl DataAsOf {
+    fn of(data: Option<&Data>) -> DataAsOf {
         match data {
-            None => DataThen::Unread,
-            Some(data) if data.is_masked() => DataThen::Masked,
-            Some(data) if data.truncated => DataThen::Cut(data.digest),
-            Some(data) => DataThen::Whole(Arc::clone(&data.bytes)),
+            None => DataAsOf::Unread,
+            Some(data) if data.is_masked() => DataAsOf::Masked,
+            Some(data) if data.truncated => DataAsOf::Cut(data.digest),
+            Some(data) => DataAsOf::Whole(Arc::clone(&data.bytes)),
         }
     }
 
     /// Whether it is certainly the data with this digest.
     pub fn is_data_of(&self, digest: &ValueDigest) -> bool {
         match self {
-            DataThen::Whole(bytes) => digest_of(bytes) == *digest,
-            DataThen::Cut(whole) => whole.as_ref() == Some(digest),
-            DataThen::Masked | DataThen::Unread => false,
+            DataAsOf::Whole(bytes) => digest_of(bytes) == *digest,
+            DataAsOf::Cut(whole) => whole.as_ref() == Some(digest),
+            DataAsOf::Masked | DataAsOf::Unread => false,
         }
     }
 }

@@ -28,7 +28,7 @@ struct Call {
 }
 
 #[derive(Default)]
-struct Desk {
+struct PagerService {
     calls: Mutex<Vec<Call>>,
     /// The answers for a path, and for all others (`""`).
     answers: Mutex<BTreeMap<String, u16>>,
@@ -37,7 +37,7 @@ struct Desk {
 /// A service with configured answers.
 pub struct Service {
     pub url: String,
-    desk: Arc<Desk>,
+    pager: Arc<PagerService>,
     server: JoinHandle<()>,
 }
 
@@ -47,7 +47,7 @@ impl Drop for Service {
     }
 }
 
-async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn take(State(pager): State<Arc<PagerService>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let header = |name: &str| {
         headers
@@ -56,11 +56,12 @@ async fn take(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Bytes) ->
             .unwrap_or_default()
     };
     let status = {
-        let answers = desk.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = pager.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let path = event["data"]["path"].as_str().unwrap_or_default();
         *answers.get(path).or(answers.get("")).unwrap_or(&204)
     };
-    desk.calls
+    pager
+        .calls
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(Call {
@@ -76,21 +77,21 @@ impl Service {
     pub async fn start() -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let desk = Arc::new(Desk::default());
+        let pager = Arc::new(PagerService::default());
         let router = Router::new()
             .route("/hook", post(take))
-            .with_state(Arc::clone(&desk));
+            .with_state(Arc::clone(&pager));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Service { url, desk, server }
+        Service { url, pager, server }
     }
 
     /// From now on this path (`""`: all others) is answered so.
     pub fn answer(&self, path: &str, status: u16) {
-        self.desk.answers.lock().unwrap().insert(path.to_owned(), status);
+        self.pager.answers.lock().unwrap().insert(path.to_owned(), status);
     }
 
     fn calls(&self) -> Vec<Call> {
-        self.desk.calls.lock().unwrap().clone()
+        self.pager.calls.lock().unwrap().clone()
     }
 
     /// The accepted ops of a path, each once, in order.

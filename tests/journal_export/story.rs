@@ -110,12 +110,12 @@ pub fn append(journal: &mut Journal, entries: impl IntoIterator<Item = Append>) 
     journal.commit().expect("room");
 }
 
-fn change(path: &str, zxid: u64, what: ChangeKind) -> Append {
-    word(
+fn change(path: &str, zxid: u64, kind: ChangeKind) -> Append {
+    control_record(
         zxid,
         RecordKind::Change(Change {
             path: ZnodePath::parse(path).expect("a path"),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -125,11 +125,11 @@ fn change(path: &str, zxid: u64, what: ChangeKind) -> Append {
     )
 }
 
-fn word(zxid: u64, word: RecordKind) -> Append {
+fn control_record(zxid: u64, kind: RecordKind) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(NOON + zxid.cast_signed()),
-        word,
+        kind,
     }
 }
 
@@ -182,7 +182,7 @@ fn of_transaction(path: &str, zxid: u64) -> Append {
     let mut read = read(zxid, zxid, data);
     read.stat.ephemeral_owner = SESSION;
     let mut entry = change(path, zxid, ChangeKind::Created { read });
-    let RecordKind::Change(change) = &mut entry.word else {
+    let RecordKind::Change(change) = &mut entry.kind else {
         unreachable!("it is a change");
     };
     change.missed = Some(2);
@@ -222,7 +222,7 @@ pub fn a_story() -> (TempDir, Journal) {
         zxid += 10;
         zxid
     };
-    let mut entries = vec![word(1, RecordKind::RunBegin { run })];
+    let mut entries = vec![control_record(1, RecordKind::RunBegin { run })];
     for (at, text) in TEXTS.iter().enumerate() {
         let path = format!("/value-{at}");
         let zxid = next();
@@ -251,7 +251,7 @@ pub fn a_story() -> (TempDir, Journal) {
     entries.push(change("/unread", zxid, unread));
     entries.push(of_transaction("/transaction", next()));
     let zxid = next();
-    entries.push(word(
+    entries.push(control_record(
         zxid,
         RecordKind::GapBegin {
             epoch: Epoch(2),
@@ -259,7 +259,7 @@ pub fn a_story() -> (TempDir, Journal) {
             reason: GapReason::Disconnected,
         },
     ));
-    entries.push(word(
+    entries.push(control_record(
         zxid,
         RecordKind::GapEnd {
             epoch: Epoch(2),

@@ -71,10 +71,10 @@ impl StepContext<'_> {
         let acl_moved = self.acl_moved(node, stat);
         if stat.mzxid > node.mzxid() {
             let missed = missed_between(node.version(), stat.version);
-            let what = ChangeKind::Updated {
+            let kind = ChangeKind::Updated {
                 read: self.read(stat, data),
             };
-            self.write_reconciled(root, path, what, missed)?;
+            self.write_reconciled(root, path, kind, missed)?;
         } else if node.stat.is_some_and(|known| known != *stat) && !acl_moved {
             self.image.refresh(path, stat)?;
             return Ok(Compared::Same);
@@ -103,10 +103,10 @@ impl StepContext<'_> {
         let is_same = is_same_version(&known, stat);
         if !is_same {
             let missed = missed_between(known.version, stat.version);
-            let what = ChangeKind::Updated {
+            let kind = ChangeKind::Updated {
                 read: self.read(stat, data),
             };
-            self.write_reconciled(root, path, what, missed)?;
+            self.write_reconciled(root, path, kind, missed)?;
         }
         if acl_moved {
             self.write_acl(root, path, stat)?;
@@ -137,38 +137,38 @@ impl StepContext<'_> {
         let Some((run, index)) = self.next_in_run(root) else {
             return self.write_created(root, path, stat, data);
         };
-        let what = ChangeKind::Listed {
+        let kind = ChangeKind::Listed {
             read: self.read(stat, data),
             run,
             index,
         };
-        self.write_reconciled(root, path, what, None)
+        self.write_reconciled(root, path, kind, None)
     }
 
     fn write_created(&mut self, root: usize, path: &ZnodePath, stat: &Stat, data: &[u8]) -> StepResult<()> {
-        let what = ChangeKind::Created {
+        let kind = ChangeKind::Created {
             read: self.read(stat, data),
         };
         let missed = Some(u64::try_from(stat.version).unwrap_or_default());
-        self.write_reconciled(root, path, what, missed)
+        self.write_reconciled(root, path, kind, missed)
     }
 
     fn write_reconciled(
         &mut self,
         root: usize,
         path: &ZnodePath,
-        what: ChangeKind,
+        kind: ChangeKind,
         missed: Option<u64>,
     ) -> StepResult<()> {
         let path = path.clone();
         let fidelity = Fidelity::Reconciled;
         let superseded = Vec::new();
-        let facts = self.facts(&path, &what);
+        let facts = self.facts(&path, &kind);
         self.write(
             root,
             Change {
                 path,
-                what,
+                kind,
                 fidelity,
                 missed,
                 superseded,
@@ -180,8 +180,8 @@ impl StepContext<'_> {
     }
 
     /// The facts beside the Stat of a znode that is created or listed, as far as they were read.
-    pub(crate) fn facts(&mut self, path: &ZnodePath, what: &ChangeKind) -> Option<Box<NodeFacts>> {
-        let (ChangeKind::Created { read } | ChangeKind::Listed { read, .. }) = what else {
+    pub(crate) fn facts(&mut self, path: &ZnodePath, kind: &ChangeKind) -> Option<Box<NodeFacts>> {
+        let (ChangeKind::Created { read } | ChangeKind::Listed { read, .. }) = kind else {
             return None;
         };
         if let Some(stage) = &self.stage {
@@ -197,8 +197,8 @@ impl StepContext<'_> {
 
     /// A reconciled delete.
     pub(crate) fn write_delete(&mut self, root: usize, path: &ZnodePath, at: DeletedAt) -> StepResult<()> {
-        let what = ChangeKind::Deleted { at };
-        self.write_reconciled(root, path, what, None)
+        let kind = ChangeKind::Deleted { at };
+        self.write_reconciled(root, path, kind, None)
     }
 
     /// An `acl` record.
@@ -210,12 +210,12 @@ impl StepContext<'_> {
         if acl.is_none() && self.options.acls.has_lists() {
             self.counters.unread_acls += 1;
         }
-        let what = ChangeKind::AclChanged {
+        let kind = ChangeKind::AclChanged {
             zxid: None,
             stat: *stat,
             acl,
         };
-        self.write_reconciled(root, path, what, Some(0))
+        self.write_reconciled(root, path, kind, Some(0))
     }
 
     /// Whether the access control list of a known version changed since it was last read.

@@ -415,7 +415,7 @@ impl Capture {
             image.append(Append {
                 root: None,
                 captured: now,
-                word: RecordKind::Heartbeat { zxid: None },
+                kind: RecordKind::Heartbeat { zxid: None },
             })?;
         }
         if self.state() != CaptureState::Live {

@@ -403,8 +403,8 @@ impl StepContext<'_> {
         )
     }
 
-    fn control(&mut self, index: usize, word: RecordKind) -> Result<Seq, JournalError> {
-        let op = match &word {
+    fn control(&mut self, index: usize, kind: RecordKind) -> Result<Seq, JournalError> {
+        let op = match &kind {
             RecordKind::RunBegin { .. } => Op::SnapshotBegin,
             RecordKind::RunEnd { .. } => Op::SnapshotEnd,
             RecordKind::GapBegin { .. } => Op::GapBegin,
@@ -416,18 +416,18 @@ impl StepContext<'_> {
         self.image.append(Append {
             root,
             captured: self.now,
-            word,
+            kind,
         })
     }
 
     /// Appends a change and counts it.
     pub(crate) fn write(&mut self, index: usize, change: Change) -> Result<(), JournalError> {
-        let op = change.what.op();
+        let op = change.kind.op();
         self.counters.record(op, change.fidelity);
         self.counters.missed += change.missed.unwrap_or_default();
         self.counters.superseded += change.superseded.len() as u64;
         if self.options.data == DataMode::Keep(DataForm::Json) {
-            let data = change.what.read().and_then(|read| read.data.as_ref());
+            let data = change.kind.read().and_then(|read| read.data.as_ref());
             self.counters.not_json += u64::from(data.is_some_and(|data| data.why_not_json().is_some()));
         }
         self.begin_gap(index)?;
@@ -445,7 +445,7 @@ impl StepContext<'_> {
         self.image.append(Append {
             root,
             captured: self.now,
-            word: RecordKind::Change(change),
+            kind: RecordKind::Change(change),
         })?;
         Ok(())
     }

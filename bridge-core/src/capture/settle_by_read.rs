@@ -339,14 +339,14 @@ fn write(
     context: &mut StepContext<'_>,
     root: usize,
     path: &ZnodePath,
-    what: ChangeKind,
+    kind: ChangeKind,
     fidelity: Fidelity,
     missed: Option<u64>,
 ) -> StepResult<()> {
-    let facts = context.facts(path, &what);
+    let facts = context.facts(path, &kind);
     let change = Change {
         path: path.clone(),
-        what,
+        kind,
         fidelity,
         missed,
         superseded: vec![],
@@ -366,26 +366,26 @@ fn write_create(
 ) -> StepResult<()> {
     if stat.mzxid == stat.czxid {
         let missed = Some(u64::try_from(stat.version).unwrap_or_default());
-        let what = ChangeKind::Created {
+        let kind = ChangeKind::Created {
             read: context.read(stat, data),
         };
-        return write(context, root, path, what, Fidelity::Exact, missed);
+        return write(context, root, path, kind, Fidelity::Exact, missed);
     }
     let (ephemeral, ctime) = (Some(stat.is_ephemeral()), Some(ctime(stat)));
-    let what = ChangeKind::CreatedUnread {
+    let kind = ChangeKind::CreatedUnread {
         czxid: stat.czxid,
         ephemeral,
         ctime,
     };
-    write(context, root, path, what, Fidelity::Exact, Some(0))?;
-    let what = ChangeKind::Updated {
+    write(context, root, path, kind, Fidelity::Exact, Some(0))?;
+    let kind = ChangeKind::Updated {
         read: context.read(stat, data),
     };
     write(
         context,
         root,
         path,
-        what,
+        kind,
         Fidelity::Exact,
         missed_between(0, stat.version),
     )
@@ -406,11 +406,11 @@ fn write_update(
         return Ok(());
     }
     if stat.mzxid > node.mzxid() {
-        let what = ChangeKind::Updated {
+        let kind = ChangeKind::Updated {
             read: context.read(stat, data),
         };
         let missed = missed_between(node.version(), stat.version);
-        write(context, root, path, what, Fidelity::Exact, missed)?;
+        write(context, root, path, kind, Fidelity::Exact, missed)?;
     }
     if context.acl_moved(&node, stat) {
         context.write_acl(root, path, stat)?;

@@ -147,7 +147,7 @@ impl Follow {
             context.purge(event.root, &event.path, Some(zxid), DeletedAt::Bound(zxid))?;
             context.write_delete(event.root, &event.path, DeletedAt::Bound(zxid))?;
         }
-        let what = match self.value_of_incarnation(&event.path, zxid) {
+        let kind = match self.value_of_incarnation(&event.path, zxid) {
             Some((stat, data)) if stat.mzxid == zxid => ChangeKind::Created {
                 read: context.read(stat, data),
             },
@@ -171,7 +171,7 @@ impl Follow {
             },
             None => return self.nothing_read(context, position, event),
         };
-        let versions = match &what {
+        let versions = match &kind {
             ChangeKind::Created { read } => u64::try_from(read.stat.version).unwrap_or_default(),
             _ => 0,
         };
@@ -179,12 +179,12 @@ impl Follow {
             vec![zxid; usize::try_from(versions).map_or(SUPERSEDED_MAX, |n| n.min(SUPERSEDED_MAX))];
         let path = event.path.clone();
         let missed = Some(versions);
-        let facts = context.facts(&path, &what);
+        let facts = context.facts(&path, &kind);
         context.write(
             event.root,
             Change {
                 path,
-                what,
+                kind,
                 fidelity: Fidelity::Exact,
                 missed,
                 superseded,
@@ -257,14 +257,14 @@ impl Follow {
             return Ok(false);
         };
         let stat = *stat;
-        let what = ChangeKind::Updated {
+        let kind = ChangeKind::Updated {
             read: context.read(&stat, data),
         };
         let overwritten = self.take_overwritten(&event.path);
         let missed = missed_between(node.version(), stat.version).unwrap_or(overwritten.count);
         let change = Change {
             path: event.path.clone(),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(missed.max(overwritten.zxids.len() as u64)),
             superseded: overwritten.zxids,
@@ -307,7 +307,7 @@ impl Follow {
         let at = if is_sure { DeletedAt::Exact(zxid) } else { bound };
         let change = Change {
             path: event.path.clone(),
-            what: ChangeKind::Deleted { at },
+            kind: ChangeKind::Deleted { at },
             fidelity: Fidelity::Exact,
             missed: is_sure.then_some(overwritten.count),
             superseded: overwritten.zxids,

@@ -80,13 +80,13 @@ pub(super) fn with_list<'a>(
     let is_complete = uncaptured.is_some();
     if index.0.is_none() {
         let at_most = options.indexed_max;
-        index.0 = Owners::of_image(Sought::All { at_most }, options, image)?;
+        index.0 = Owners::of_image(IndexedZnodes::All { at_most }, options, image)?;
     }
     let read;
     let owners = match &index.0 {
         Some(owners) => owners,
         None => {
-            read = Owners::of_image(Sought::Of(txn.session), options, image)?.unwrap_or_default();
+            read = Owners::of_image(IndexedZnodes::Of(txn.session), options, image)?.unwrap_or_default();
             &read
         }
     };
@@ -168,7 +168,7 @@ impl SessionIndex {
         image: &mut dyn ImageTxn,
     ) -> Result<SessionIndex, JournalError> {
         let at_most = usize::MAX;
-        Owners::of_image(Sought::All { at_most }, options, image).map(SessionIndex)
+        Owners::of_image(IndexedZnodes::All { at_most }, options, image).map(SessionIndex)
     }
 
     /// Takes a transaction, with its list, after the image has.
@@ -196,7 +196,7 @@ impl SessionIndex {
 
 /// The znodes of the image that the index keeps.
 #[derive(Clone, Copy, Debug)]
-enum Sought {
+enum IndexedZnodes {
     /// All owners.
     All {
         /// Znodes of the index.
@@ -256,7 +256,7 @@ impl Owners {
     /// Reads the whole image, one znode below the other: a page for each znode above the present one is in memory. `None` if
     /// the index would be larger than it may.
     fn of_image(
-        sought: Sought,
+        sought: IndexedZnodes,
         options: &CommittedOptions,
         image: &mut dyn ImageTxn,
     ) -> Result<Option<Owners>, JournalError> {
@@ -276,7 +276,7 @@ impl Owners {
                         }
                     }
                 }
-                if matches!(sought, Sought::All { at_most } if owners.len() > at_most) {
+                if matches!(sought, IndexedZnodes::All { at_most } if owners.len() > at_most) {
                     return Ok(None);
                 }
             }
@@ -290,20 +290,20 @@ impl Owners {
     }
 
     /// Takes a znode; returns the listing of its children, if it has some.
-    fn visit(&mut self, path: ZnodePath, node: &Node, sought: Sought) -> Option<SoughtChildren> {
+    fn visit(&mut self, path: ZnodePath, node: &Node, sought: IndexedZnodes) -> Option<SoughtChildren> {
         let stat = node.stat?;
         if !stat.is_ephemeral() {
             return (stat.num_children > 0).then(|| SoughtChildren::new(path, stat.num_children));
         }
         let owner = stat.ephemeral_owner;
-        if !matches!(sought, Sought::Of(session) if session != owner) {
+        if !matches!(sought, IndexedZnodes::Of(session) if session != owner) {
             self.created(path, owner);
         }
         None
     }
 
-    fn found_hidden(&mut self, parent: ZnodePath, hidden: i64, sought: Sought) {
-        if let Sought::Of(_) = sought {
+    fn found_hidden(&mut self, parent: ZnodePath, hidden: i64, sought: IndexedZnodes) {
+        if let IndexedZnodes::Of(_) = sought {
             if self.hidden.keys().any(|known| *known <= parent) {
                 return;
             }

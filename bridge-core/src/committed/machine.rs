@@ -505,7 +505,7 @@ impl Committed {
         image.append(Append {
             root: None,
             captured: now,
-            word: RecordKind::Heartbeat { zxid },
+            kind: RecordKind::Heartbeat { zxid },
         })?;
         Ok(())
     }

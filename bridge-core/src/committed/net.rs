@@ -385,8 +385,8 @@ impl Fold<'_> {
                 deleted,
                 now,
             } = touched;
-            let mut add = |index, what, missed, facts| {
-                let change = change_of(&path, zxid, what, missed, facts);
+            let mut add = |index, kind, missed, facts| {
+                let change = change_of(&path, zxid, kind, missed, facts);
                 indexed.push((index, root, change));
             };
             if let Some((index, writes)) = deleted {
@@ -438,14 +438,14 @@ impl Fold<'_> {
 fn change_of(
     path: &ZnodePath,
     zxid: Zxid,
-    what: ChangeKind,
+    kind: ChangeKind,
     missed: u64,
     facts: Option<Box<NodeFacts>>,
 ) -> Change {
     let listed = usize::try_from(missed).map_or(SUPERSEDED_MAX, |missed| missed.min(SUPERSEDED_MAX));
     Change {
         path: path.clone(),
-        what,
+        kind,
         fidelity: Fidelity::Exact,
         missed: Some(missed),
         superseded: vec![zxid; listed],

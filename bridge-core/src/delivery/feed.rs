@@ -69,7 +69,7 @@ pub trait Tail: Send + 'static {
     /// # Errors
     ///
     /// If the journal cannot be read, or its content is not valid.
-    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError>;
+    fn snapshot_page(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError>;
 }
 
 impl Tail for Reader {
@@ -93,8 +93,8 @@ impl Tail for Reader {
         Reader::recall(self, seqs)
     }
 
-    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
-        Reader::restate(self, run, limit)
+    fn snapshot_page(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        Reader::snapshot_page(self, run, limit)
     }
 }
 
@@ -329,12 +329,12 @@ impl Feed {
     }
 
     /// Reads the next records of a run that pass the filter, after a read that is under way. Not cancel safe.
-    pub async fn restate(&mut self, run: Box<SinkRun>) -> Result<RunPage, JournalError> {
+    pub async fn snapshot_page(&mut self, run: Box<SinkRun>) -> Result<RunPage, JournalError> {
         self.finish().await;
         let (limit, filter) = (self.limit, Arc::clone(&self.filter));
         if let ReadState::Resting(mut tail) = std::mem::replace(&mut self.read_state, ReadState::Gone) {
             self.read_state = ReadState::Reading(tokio::task::spawn_blocking(move || {
-                let mut restated = tail.restate(&run, limit);
+                let mut restated = tail.snapshot_page(&run, limit);
                 if let Ok(page) = &mut restated {
                     page.records.retain(|record| filter.passes(record));
                 }
@@ -569,7 +569,7 @@ mod tests {
             panic!("nothing is parked")
         }
 
-        fn restate(&mut self, _: &SinkRun, _: ReadLimit) -> Result<RunPage, JournalError> {
+        fn snapshot_page(&mut self, _: &SinkRun, _: ReadLimit) -> Result<RunPage, JournalError> {
             panic!("there is no run")
         }
     }

@@ -61,7 +61,7 @@ pub(super) enum MachineState {
         /// The remaining wait, and its end.
         delay: Duration,
         until: Duration,
-        then: Then,
+        then: AfterWait,
     },
     /// A page of the run is read.
     FetchingSnapshot,
@@ -73,7 +73,7 @@ pub(super) enum MachineState {
 
 /// The action after a wait.
 #[derive(Debug)]
-pub(super) enum Then {
+pub(super) enum AfterWait {
     Open { left: Option<FetchedBatch> },
     GoOn { left: Option<FetchedBatch> },
 }
@@ -203,7 +203,7 @@ impl Machine {
             | MachineState::Opening { left }
             | MachineState::Halted { left }
             | MachineState::BackingOff {
-                then: Then::Open { left } | Then::GoOn { left },
+                then: AfterWait::Open { left } | AfterWait::GoOn { left },
                 ..
             } => left.as_ref(),
             MachineState::Idle | MachineState::FetchingSnapshot | MachineState::DeliveringSnapshot(_) => None,
@@ -294,11 +294,11 @@ impl Machine {
                 None
             }
             (MachineState::BackingOff { then, .. }, WorkerInput::Waited) => match then {
-                Then::Open { left } => {
+                AfterWait::Open { left } => {
                     self.state = MachineState::Opening { left };
                     None
                 }
-                Then::GoOn { left } => self.go_on(left, now),
+                AfterWait::GoOn { left } => self.go_on(left, now),
             },
             // Without the values: a batch holds data of znodes.
             _ => panic!("the driver reported the end of a task that is not that of {phase:?}"),
@@ -501,10 +501,10 @@ impl Machine {
     }
 }
 
-impl Then {
+impl AfterWait {
     pub(super) fn left(self) -> Option<FetchedBatch> {
         match self {
-            Then::Open { left } | Then::GoOn { left } => left,
+            AfterWait::Open { left } | AfterWait::GoOn { left } => left,
         }
     }
 }

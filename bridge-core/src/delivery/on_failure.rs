@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dead_letters::DEAD_LETTERS_MAX;
-use super::machine::{Machine, MachineState, NextRecords, Then};
+use super::machine::{AfterWait, Machine, MachineState, NextRecords};
 use super::policy::{self, Policy};
 use super::retry_backoff::{Pace, RETRY_AFTER_MAX};
 use super::retry_queue::PARKED_MAX;
@@ -40,7 +40,7 @@ impl Machine {
             let reason = failure.message.clone();
             self.switch = Some(Switch::Disabled { reason });
         }
-        self.failed(failure, Then::Open { left }, now);
+        self.failed(failure, AfterWait::Open { left }, now);
     }
 
     pub(super) fn journal_failed(&mut self, error: &JournalError, left: Option<FetchedBatch>, now: Duration) {
@@ -50,10 +50,10 @@ impl Machine {
             policy: policy::of_journal(error.kind),
             not_before: None,
         };
-        self.failed(failure, Then::GoOn { left }, now);
+        self.failed(failure, AfterWait::GoOn { left }, now);
     }
 
-    fn failed(&mut self, failure: Failure, then: Then, now: Duration) {
+    fn failed(&mut self, failure: Failure, then: AfterWait, now: Duration) {
         let Failure {
             kind,
             message,
@@ -97,7 +97,7 @@ impl Machine {
         self.state = MachineState::BackingOff {
             delay: due - now,
             until: due,
-            then: Then::GoOn { left: Some(left) },
+            then: AfterWait::GoOn { left: Some(left) },
         };
         self.turn = NextRecords::Parked;
         let next = self.parked.next_queues(1).pop();

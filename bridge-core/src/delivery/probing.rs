@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Attempt;
-use super::machine::{Machine, MachineState, Then};
+use super::machine::{AfterWait, Machine, MachineState};
 use super::outcome::CheckedOutcome;
 use super::sink_failure::with_causes;
 use super::steps::FetchedBatch;
@@ -128,10 +128,10 @@ impl Machine {
     pub(super) fn extended(
         &mut self,
         until: Duration,
-        then: Then,
+        then: AfterWait,
         more: FetchedBatch,
         now: Duration,
-    ) -> (Duration, Then) {
+    ) -> (Duration, AfterWait) {
         let is_known: HashSet<&Option<ZnodePath>> = then
             .batch()
             .into_iter()
@@ -150,8 +150,8 @@ impl Machine {
             None => Some(more),
         };
         let then = match then {
-            Then::Open { left } => Then::Open { left: join(left) },
-            Then::GoOn { left } => Then::GoOn { left: join(left) },
+            AfterWait::Open { left } => AfterWait::Open { left: join(left) },
+            AfterWait::GoOn { left } => AfterWait::GoOn { left: join(left) },
         };
         (until, then)
     }
@@ -206,10 +206,10 @@ impl Machine {
     }
 }
 
-impl Then {
+impl AfterWait {
     pub(super) fn batch(&self) -> Option<&FetchedBatch> {
         match self {
-            Then::Open { left } | Then::GoOn { left } => left.as_ref(),
+            AfterWait::Open { left } | AfterWait::GoOn { left } => left.as_ref(),
         }
     }
 }

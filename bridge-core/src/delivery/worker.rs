@@ -259,7 +259,7 @@ impl Worker {
             // The delivered part of a run is stored; the next start continues with the rest.
             Task::FetchSnapshot(_) if stop.is_cancelled() => WorkerEvent::Stop,
             Task::FetchSnapshot(run) => {
-                WorkerEvent::Input(WorkerInput::SnapshotFetched(state.feed.restate(run).await))
+                WorkerEvent::Input(WorkerInput::SnapshotFetched(state.feed.snapshot_page(run).await))
             }
             Task::Deliver(delivery) => WorkerEvent::Input(deliver(sink.as_mut(), state, &delivery).await),
             Task::Wait(delay) => {

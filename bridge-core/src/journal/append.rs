@@ -70,9 +70,9 @@ pub(super) fn draft_control(
     ctx: Context<'_>,
     root: Option<&ZnodePath>,
     captured: Timestamp,
-    word: &RecordKind,
+    kind: &RecordKind,
 ) -> Draft {
-    let (op, identity, detail) = control_parts(ctx, word);
+    let (op, identity, detail) = control_parts(ctx, kind);
     let mut stored = ctx.blank(op, captured);
     stored.id = identity.id(ctx.cluster, root.map_or("", ZnodePath::as_str));
     stored.detail = detail;
@@ -80,7 +80,7 @@ pub(super) fn draft_control(
         zxid: Some(zxid),
         is_exact,
         ..
-    } = word
+    } = kind
     {
         stored.zxid = Some(*zxid);
         stored.zxid_kind = match is_exact {
@@ -88,14 +88,14 @@ pub(super) fn draft_control(
             false => ZxidKind::UpperBound,
         };
     }
-    if let RecordKind::Heartbeat { zxid: Some(zxid) } = word {
+    if let RecordKind::Heartbeat { zxid: Some(zxid) } = kind {
         (stored.zxid, stored.zxid_kind) = (Some(*zxid), ZxidKind::Exact);
     }
     Draft::bare(stored)
 }
 
-fn control_parts<'a>(ctx: Context<'_>, word: &'a RecordKind) -> (Op, Identity<'a>, Detail) {
-    match word {
+fn control_parts<'a>(ctx: Context<'_>, kind: &'a RecordKind) -> (Op, Identity<'a>, Detail) {
+    match kind {
         RecordKind::Change(_) => unreachable!("changes have a draft of their own"),
         RecordKind::RunBegin { run } => run_mark(Op::SnapshotBegin, run, 0, None),
         RecordKind::RunEnd {
@@ -199,7 +199,7 @@ pub(super) fn draft_change(
 ) -> (Draft, Place) {
     let Change {
         path,
-        what,
+        kind,
         fidelity,
         missed,
         superseded,
@@ -207,12 +207,12 @@ pub(super) fn draft_change(
         facts,
     } = change;
     let may_have_facts = matches!(
-        what,
+        kind,
         ChangeKind::Created { .. } | ChangeKind::Listed { .. } | ChangeKind::Restated { .. }
     );
     assert!(
         facts.is_none() || may_have_facts,
-        "a change of {path} that is no create has its facts: {what:?}"
+        "a change of {path} that is no create has its facts: {kind:?}"
     );
     assert!(
         txn.is_none() || fidelity == Fidelity::Exact,
@@ -223,7 +223,7 @@ pub(super) fn draft_change(
         "superseded zxids of {path} must ascend and be at most {SUPERSEDED_MAX}: {superseded:?}"
     );
     // The Stat of any other change has it.
-    let is_timeless = matches!(what, ChangeKind::Deleted { .. } | ChangeKind::AclChanged { .. });
+    let is_timeless = matches!(kind, ChangeKind::Deleted { .. } | ChangeKind::AclChanged { .. });
     let changed = txn.as_ref().filter(|_| is_timeless);
     let changed = changed.and_then(|txn| Timestamp::of_stat(txn.time));
     let mut drafting = Drafting {
@@ -240,11 +240,11 @@ pub(super) fn draft_change(
             changed,
             txn,
             facts,
-            ..ctx.blank(what.op(), captured)
+            ..ctx.blank(kind.op(), captured)
         },
         brings: None,
     };
-    drafting.take(what);
+    drafting.take(kind);
     drafting.place.last = Some(ctx.seq);
     let is_waypoint = drafting.place.steps.count();
     let ended = (drafting.stored.op == Op::Delete).then_some(EndedIncarnation {
@@ -283,8 +283,8 @@ struct Drafting<'a> {
 }
 
 impl Drafting<'_> {
-    fn take(&mut self, what: ChangeKind) {
-        match what {
+    fn take(&mut self, kind: ChangeKind) {
+        match kind {
             ChangeKind::Created { read } => self.created(read),
             ChangeKind::CreatedUnread {
                 czxid,

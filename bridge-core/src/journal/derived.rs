@@ -55,7 +55,7 @@ impl Observation {
         let owner_before = before
             .and_then(|node| node.stat)
             .map_or(SessionId::NONE, |stat| stat.ephemeral_owner);
-        let (czxid, owner, zxid, is_exact, data) = match &change.what {
+        let (czxid, owner, zxid, is_exact, data) = match &change.kind {
             ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
                 let stat = read.stat;
                 (
@@ -85,7 +85,7 @@ impl Observation {
         Some(Observation {
             root: root.cloned(),
             path: change.path.clone(),
-            op: change.what.op(),
+            op: change.kind.op(),
             id: Uuid::nil(),
             zxid,
             is_exact,
@@ -121,11 +121,11 @@ impl Observation {
 }
 
 /// The zxid of the transaction that a record belongs to, as far as it is exact.
-fn exact_zxid(word: &RecordKind) -> Option<Zxid> {
-    let RecordKind::Change(change) = word else {
+fn exact_zxid(kind: &RecordKind) -> Option<Zxid> {
+    let RecordKind::Change(change) = kind else {
         return None;
     };
-    match &change.what {
+    match &change.kind {
         ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
             Some(read.stat.mzxid)
         }
@@ -209,7 +209,7 @@ impl Journal {
         let Some(derivation) = &self.derivation else {
             return Ok(());
         };
-        match derivation.is_ended_by(exact_zxid(&entry.word)) {
+        match derivation.is_ended_by(exact_zxid(&entry.kind)) {
             true => self.derive_complete(entry.captured),
             false => Ok(()),
         }

@@ -57,12 +57,12 @@ impl Drafts {
         &mut self,
         connection: &Connection,
         draft: (Draft, Option<Named>),
-        handover: &mut TailCache,
+        tail_cache: &mut TailCache,
     ) -> rusqlite::Result<()> {
         self.bytes += draft.0.brings.as_ref().map_or(0, |data| data.bytes.len());
         self.waiting.push(draft);
         match self.waiting.len() >= WAITING || self.bytes > BYTES_WAITING {
-            true => self.write(connection, handover),
+            true => self.write(connection, tail_cache),
             false => Ok(()),
         }
     }
@@ -71,7 +71,7 @@ impl Drafts {
     pub(super) fn write(
         &mut self,
         connection: &Connection,
-        handover: &mut TailCache,
+        tail_cache: &mut TailCache,
     ) -> rusqlite::Result<()> {
         let brought = self
             .waiting
@@ -93,7 +93,7 @@ impl Drafts {
             .filter_map(|draft| Some((draft.stored.seq, draft.ended?)))
             .collect();
         ended::insert(connection, &ended)?;
-        handover.take(self.waiting.drain(..).map(|(mut draft, named)| {
+        tail_cache.take(self.waiting.drain(..).map(|(mut draft, named)| {
             draft.detail = None;
             (draft, named)
         }));

@@ -89,7 +89,7 @@ impl FactsTable {
         change: &Change,
         before: Option<i64>,
     ) -> rusqlite::Result<Option<i64>> {
-        match (&change.what, &change.facts) {
+        match (&change.kind, &change.facts) {
             (_, Some(facts)) => self.id(connection, facts).map(Some),
             (
                 ChangeKind::Created { .. }

@@ -176,8 +176,8 @@ impl Journal {
         let Some(began) = self.folding.is_due(used, limit, self.log.head) else {
             return Ok(Folded::default());
         };
-        let reach = self.read_marks.clone();
-        let closed = reach.close();
+        let marks = self.read_marks.clone();
+        let closed = marks.close();
         self.log.tail_cache.forget();
         let slice = self.write("compacting records", |journal| journal.slice(&closed, budget));
         let slice = match slice {

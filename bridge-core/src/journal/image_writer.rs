@@ -143,7 +143,7 @@ impl Journal {
 
 /// The mark that a record is for a derivation, with its root.
 fn derivation_mark(entry: &Append) -> Option<(DerivationMark, Option<ZnodePath>)> {
-    let mark = match entry.word {
+    let mark = match entry.kind {
         // Nothing becomes known of a root that is not watched until it is listed again.
         RecordKind::GapBegin {
             reason: GapReason::Unwatched,

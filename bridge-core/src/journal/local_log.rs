@@ -89,13 +89,13 @@ impl LocalLog {
     pub(super) fn note_baseline(
         &mut self,
         connection: &Connection,
-        word: &RecordKind,
+        kind: &RecordKind,
         seq: Seq,
     ) -> rusqlite::Result<()> {
         if let RecordKind::GapBegin {
             reason: GapReason::Rebaselined,
             ..
-        } = word
+        } = kind
         {
             self.rebaselined = seq;
             progress::set_number(connection, "rebaselined", seq.0)?;

@@ -138,12 +138,12 @@ impl Journal {
 }
 
 /// Puts the digest in the place of the data of a record that is to be appended.
-pub(super) fn mask(masking: &Masking, word: &mut RecordKind) {
-    let RecordKind::Change(change) = word else {
+pub(super) fn mask(masking: &Masking, kind: &mut RecordKind) {
+    let RecordKind::Change(change) = kind else {
         return;
     };
     let (ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. }) =
-        &mut change.what
+        &mut change.kind
     else {
         return;
     };

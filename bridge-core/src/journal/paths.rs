@@ -24,7 +24,7 @@ const GREATEST: usize = 1024;
 
 /// The paths, as the one writer sees them.
 pub(super) struct Paths {
-    recent: LruCache<Box<str>, Known>,
+    recent: LruCache<Box<str>, KnownRow>,
     /// By the number of a parent: no row below it has a greater name. A listing enters names in their order, so that
     /// each is known to be new without a look.
     greatest: LruCache<i64, Box<str>>,
@@ -36,14 +36,14 @@ pub(super) struct Paths {
 
 /// A row held in memory.
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownRow {
     place: Place,
-    below: Below,
+    below: BelowState,
 }
 
 /// The known state of the rows below a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Below {
+enum BelowState {
     Unknown,
     /// None is occupied.
     NoneLiving,
@@ -95,7 +95,7 @@ impl Paths {
             },
         };
         match found {
-            Some(place) => self.keep(path, place, Below::Unknown),
+            Some(place) => self.keep(path, place, BelowState::Unknown),
             None => self.absent = Some(path.into()),
         }
         Ok(found)
@@ -153,7 +153,7 @@ impl Paths {
     pub(super) fn is_barren(&self, path: &str) -> bool {
         self.recent
             .peek(path)
-            .is_some_and(|known| known.below != Below::Unknown)
+            .is_some_and(|known| known.below != BelowState::Unknown)
     }
 
     /// Whether it is known, without a look, that nothing below a path has a name after this one.
@@ -170,26 +170,26 @@ impl Paths {
     ) {
         for (name, place, is_leaf) in children {
             let below = match is_leaf {
-                true => Below::NoRow,
-                false => Below::Unknown,
+                true => BelowState::NoRow,
+                false => BelowState::Unknown,
             };
             self.keep(&parent.child(name), place, below);
         }
     }
 
-    fn keep(&mut self, path: &str, place: Place, below: Below) {
+    fn keep(&mut self, path: &str, place: Place, below: BelowState) {
         match self.recent.get_mut(path) {
             // The writers of the rows below it keep this correct.
             Some(known) => known.place = place,
             None => {
-                self.recent.insert(path.into(), Known { place, below });
+                self.recent.insert(path.into(), KnownRow { place, below });
             }
         }
     }
 
     /// Whether it is known, without a look, that a parent has no row of this name.
     fn is_new_below(&mut self, above: &str, parent: i64, name: &str) -> bool {
-        let has_none = |known: &Known| known.below == Below::NoRow;
+        let has_none = |known: &KnownRow| known.below == BelowState::NoRow;
         self.recent.peek(above).is_some_and(has_none)
             || self
                 .greatest
@@ -232,18 +232,20 @@ impl Paths {
         self.unwritten.enter(connection, place, name)?;
         self.absent = None;
         self.came_below(above, place.parent, name, place.occupied);
-        self.keep(path, place, Below::NoRow);
+        self.keep(path, place, BelowState::NoRow);
         Ok(())
     }
 
     /// A row came to be below a parent.
     fn came_below(&mut self, above: &str, parent: i64, name: &str, is_occupied: bool) {
         let known = self.recent.get_mut(above);
-        let was_first = known.as_ref().is_some_and(|known| known.below == Below::NoRow);
+        let was_first = known
+            .as_ref()
+            .is_some_and(|known| known.below == BelowState::NoRow);
         if let Some(known) = known {
             known.below = match known.below {
-                Below::NoRow | Below::NoneLiving if !is_occupied => Below::NoneLiving,
-                _ => Below::Unknown,
+                BelowState::NoRow | BelowState::NoneLiving if !is_occupied => BelowState::NoneLiving,
+                _ => BelowState::Unknown,
             };
         }
         match self.greatest.get_mut(&parent) {
@@ -269,9 +271,9 @@ impl Paths {
             && !was_occupied
             && let Some(known) = self.recent.get_mut(above)
         {
-            known.below = Below::Unknown;
+            known.below = BelowState::Unknown;
         }
-        self.keep(path, place, Below::Unknown);
+        self.keep(path, place, BelowState::Unknown);
         Ok(())
     }
 
@@ -353,7 +355,7 @@ fn retire_upwards(
             .prepare_cached("SELECT parent, name FROM path WHERE id = ?1")?
             .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         match remains(connection, parent, &name, oldest)? {
-            Remains::Known => return Ok(()),
+            Remains::KnownRow => return Ok(()),
             Remains::Name => return ended::mark_unclear(connection, parent, id),
             Remains::Nothing => ended::forget(connection, parent, id)?,
         }
@@ -370,7 +372,7 @@ fn retire_upwards(
 /// The rest of a path after its records up to one are removed.
 enum Remains {
     /// It exists, or a record of it is kept.
-    Known,
+    KnownRow,
     /// A name above paths that exist, or of which records are kept.
     Name,
     Nothing,
@@ -382,7 +384,7 @@ fn remains(connection: &Connection, parent: i64, name: &str, oldest: Seq) -> rus
     };
     let is_kept = place.last.is_some_and(|last| last >= oldest);
     if place.is_living() || is_kept {
-        return Ok(Remains::Known);
+        return Ok(Remains::KnownRow);
     }
     match place.occupied || image::has_child(connection, place.id, false)? {
         true => Ok(Remains::Name),

@@ -37,7 +37,7 @@ pub(super) struct ReadMarks(Arc<RwLock<Marks>>);
 
 /// The place of one worker in it.
 pub(super) struct Mark {
-    reach: ReadMarks,
+    marks: ReadMarks,
     own: Arc<WorkerMark>,
 }
 
@@ -57,7 +57,7 @@ impl ReadMarks {
         let mut marks = self.0.write().unwrap_or_else(PoisonError::into_inner);
         marks.insert(sink.into(), Arc::clone(&own));
         Mark {
-            reach: self.clone(),
+            marks: self.clone(),
             own,
         }
     }
@@ -96,13 +96,13 @@ impl Mark {
     pub(super) fn begin(&self) -> MarkedRead<'_> {
         MarkedRead {
             mark: self,
-            _marks: self.reach.0.read().unwrap_or_else(PoisonError::into_inner),
+            _marks: self.marks.0.read().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
     /// The same for a read that must not wait: `None` while records are folded.
     pub(super) fn begin_at_once(&self) -> Option<MarkedRead<'_>> {
-        let marks = match self.reach.0.try_read() {
+        let marks = match self.marks.0.try_read() {
             Ok(marks) => marks,
             Err(TryLockError::Poisoned(marks)) => marks.into_inner(),
             Err(TryLockError::WouldBlock) => return None,

@@ -138,7 +138,7 @@ impl Reader {
     /// # Panics
     ///
     /// Where the run has no position: its sink has to say up to where it has everything.
-    pub fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+    pub fn snapshot_page(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
         let at = run.at.expect("a run that is read has a position");
         let Reader {
             connection,

@@ -45,7 +45,7 @@ const ROW_BYTES: usize = 600;
 const AT_ONCE: usize = 64;
 
 /// The values that a record lacks, by number.
-pub(super) type Lack = Values<Option<i64>>;
+pub(super) type MissingValues = Values<Option<i64>>;
 
 /// The writer's side.
 #[derive(Default)]
@@ -74,7 +74,7 @@ pub(super) struct Taken {
     /// The rows after its position.
     pub(super) records: Vec<Arc<Record>>,
     /// Places of those that lack values.
-    pub(super) lacking: Vec<(usize, Lack)>,
+    pub(super) lacking: Vec<(usize, MissingValues)>,
 }
 
 impl TailCache {
@@ -148,7 +148,7 @@ impl Newest {
                 else {
                     return (!taken.records.is_empty()).then_some(taken);
                 };
-                if lack != Lack::default() {
+                if lack != MissingValues::default() {
                     taken.lacking.push((taken.records.len(), lack));
                 }
                 taken.records.push(Arc::new(record));
@@ -228,7 +228,7 @@ impl Stretch {
     }
 
     /// A durable record, with what it lacks.
-    fn record(&self, seq: Seq) -> Option<(Record, Lack)> {
+    fn record(&self, seq: Seq) -> Option<(Record, MissingValues)> {
         let place = self.durable_place(seq)?;
         let Row { draft, named } = &self.rows[place];
         let numbers = draft.stored.values();
@@ -276,7 +276,7 @@ impl Taken {
 
 fn whole<E>(
     record: &Record,
-    lack: Lack,
+    lack: MissingValues,
     value: &mut impl FnMut(i64) -> Result<Data, E>,
 ) -> Result<Record, E> {
     let mut record = record.clone();

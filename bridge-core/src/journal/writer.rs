@@ -347,19 +347,19 @@ impl Journal {
         let Append {
             root,
             captured,
-            mut word,
+            mut kind,
         } = entry;
         if let Some(masking) = &self.masking {
-            mask(masking, &mut word);
+            mask(masking, &mut kind);
         }
         self.remove_unused_facts()?;
-        match word {
+        match kind {
             RecordKind::Change(change) => self.append_change(root, captured, change)?,
-            word => self
+            kind => self
                 .append_draft(root.clone(), None, |ctx| {
-                    draft_control(ctx, root.as_ref(), captured, &word)
+                    draft_control(ctx, root.as_ref(), captured, &kind)
                 })
-                .and_then(|()| self.log.note_baseline(&self.connection, &word, self.log.head))?,
+                .and_then(|()| self.log.note_baseline(&self.connection, &kind, self.log.head))?,
         }
         Ok(self.log.head)
     }
@@ -373,7 +373,7 @@ impl Journal {
         let path = change.path.clone();
         let Entered { place, is_new } = self.image.paths.find_or_enter(&self.connection, &path)?;
         let facts = self.image.facts.after(&self.connection, &change, place.facts)?;
-        if let (ChangeKind::Restated { .. }, Some(id)) = (&change.what, facts) {
+        if let (ChangeKind::Restated { .. }, Some(id)) = (&change.kind, facts) {
             change.facts = Some(Box::new(self.image.facts.get(&self.connection, id)?));
         }
         let mut observed = self.observe(root.as_ref(), captured, &change, &place);

@@ -76,20 +76,20 @@ mod tests {
     /// Commits `records` every `every`, for a second.
     fn after_a_second(records: u64, every: Duration) -> (GroupCommit, Instant) {
         let began = Instant::now();
-        let mut pace = GroupCommit::new(began);
+        let mut group_commit = GroupCommit::new(began);
         let mut now = began;
         while now < began + Duration::from_secs(1) {
             now += every;
-            pace.committed(records, now);
+            group_commit.committed(records, now);
         }
-        (pace, now)
+        (group_commit, now)
     }
 
     #[test]
     fn a_batch_waits_for_company_only_while_records_come_fast() {
         let check = |records, every, waits: bool| {
-            let (pace, now) = after_a_second(records, every);
-            let until = pace.wait(now, Duration::ZERO, now + MS);
+            let (group_commit, now) = after_a_second(records, every);
+            let until = group_commit.wait(now, Duration::ZERO, now + MS);
             assert_eq!(until.is_some(), waits, "{records} records every {every:?}");
             assert!(until.is_none_or(|until| until == now + APART));
         };
@@ -101,12 +101,12 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_open_long_enough_and_one_after_a_pause_wait_no_more() {
-        let (mut pace, now) = after_a_second(200, 5 * MS);
-        assert_eq!(pace.wait(now, Duration::ZERO, now + APART), None);
-        pace.committed(1, now + 200 * MS);
+        let (mut group_commit, now) = after_a_second(200, 5 * MS);
+        assert_eq!(group_commit.wait(now, Duration::ZERO, now + APART), None);
+        group_commit.committed(1, now + 200 * MS);
         let (began, now) = (now + 200 * MS, now + 201 * MS);
         assert_eq!(
-            pace.wait(began, Duration::ZERO, now),
+            group_commit.wait(began, Duration::ZERO, now),
             None,
             "nothing came for 200 ms"
         );
@@ -114,11 +114,15 @@ mod tests {
 
     #[test]
     fn a_batch_waits_while_every_sink_would_let_its_records_wait_and_is_durable_before_they_send() {
-        let (pace, began) = after_a_second(1, 2 * MS);
+        let (group_commit, began) = after_a_second(1, 2 * MS);
         let check = |linger, waits: u32| {
             let until = (waits > 0).then(|| began + waits * MS);
-            assert_eq!(pace.wait(began, linger, began), until, "{linger:?}");
-            assert_eq!(pace.wait(began, linger, began + waits * MS), None, "{linger:?}");
+            assert_eq!(group_commit.wait(began, linger, began), until, "{linger:?}");
+            assert_eq!(
+                group_commit.wait(began, linger, began + waits * MS),
+                None,
+                "{linger:?}"
+            );
         };
         check(Duration::ZERO, 0);
         check(MS, 0);
@@ -126,10 +130,10 @@ mod tests {
         check(5 * MS, 4);
         check(Duration::from_secs(3_600), 4);
         // Under load the longer wait counts.
-        let (pace, began) = after_a_second(200, 5 * MS);
-        assert_eq!(pace.wait(began, 5 * MS, began), Some(began + APART));
+        let (group_commit, began) = after_a_second(200, 5 * MS);
+        assert_eq!(group_commit.wait(began, 5 * MS, began), Some(began + APART));
         assert_eq!(
-            pace.wait(began + APART, 5 * MS, began + APART),
+            group_commit.wait(began + APART, 5 * MS, began + APART),
             Some(began + APART + 4 * MS)
         );
     }

@@ -50,7 +50,7 @@ pub struct PipelineSetup {
     /// From the delivery workers; the pipeline ends when both have closed.
     pub progress: mpsc::Receiver<SinkProgress>,
     /// From who enters sinks while it runs. Closed, there are none.
-    pub visits: mpsc::Receiver<WriterTask>,
+    pub writer_tasks: mpsc::Receiver<WriterTask>,
     /// The time of day.
     pub clock: WallClock,
     /// The seed of the jitter between connections.
@@ -74,12 +74,12 @@ pub struct Pipeline {
     reports: Option<mpsc::Receiver<SourceEvent>>,
     requests: Option<mpsc::Sender<AddressedRequest>>,
     progress: Option<mpsc::Receiver<SinkProgress>>,
-    visits: Option<mpsc::Receiver<WriterTask>>,
+    writer_tasks: Option<mpsc::Receiver<WriterTask>>,
     clock: WallClock,
     durable: watch::Sender<Seq>,
     refusals: RefusalSender,
     /// Waits until the progress of all sinks is stored: its sink may have had another worker.
-    visit: Option<WriterTask>,
+    writer_task: Option<WriterTask>,
     published: watch::Sender<SourceStatus>,
     status: SourceStatus,
     /// The measures of a connection that reads transactions.
@@ -92,7 +92,7 @@ pub struct Pipeline {
     troubles: TroubleLog,
     /// Failures to find out whether the journal is still in its place.
     unverified: LogThrottle,
-    beats: Ticker,
+    ticker: Ticker,
     /// Whether what was measured of the journal still holds.
     is_measured: bool,
     /// Another program keeps the journal locked, which shows as this trouble.
@@ -105,7 +105,7 @@ pub struct Pipeline {
 enum Turn {
     Report(Option<SourceEvent>),
     Progress(Option<SinkProgress>),
-    Visit(Option<WriterTask>),
+    WriterTask(Option<WriterTask>),
     Beat,
     More,
     Compact,
@@ -121,7 +121,7 @@ impl Pipeline {
             reports,
             requests,
             progress,
-            visits,
+            writer_tasks,
             clock,
             seed,
         } = setup;
@@ -135,11 +135,11 @@ impl Pipeline {
             reports: Some(reports),
             requests: Some(requests),
             progress: Some(progress),
-            visits: Some(visits),
+            writer_tasks: Some(writer_tasks),
             clock,
             durable,
             refusals,
-            visit: None,
+            writer_task: None,
             published,
             status,
             feed: FeedMeasures::default(),
@@ -149,7 +149,7 @@ impl Pipeline {
             pace: GroupCommit::new(Instant::now()),
             troubles: TroubleLog::default(),
             unverified: LogThrottle::default(),
-            beats: Ticker::new(tokio::time::Instant::now()),
+            ticker: Ticker::new(tokio::time::Instant::now()),
             is_measured: false,
             held: None,
             logged_blind_spots: Vec::new(),
@@ -193,10 +193,10 @@ impl Pipeline {
 
     async fn run_inside(&mut self) -> Result<(), JournalError> {
         self.measure()?;
-        let beat = sleep_until(self.beats.due(false));
+        let beat = sleep_until(self.ticker.due(false));
         tokio::pin!(beat);
         loop {
-            let due = self.beats.due(self.flow.has_progress());
+            let due = self.ticker.due(self.flow.has_progress());
             if beat.deadline() != due {
                 beat.as_mut().reset(due);
             }
@@ -204,7 +204,7 @@ impl Pipeline {
                 biased;
                 report = next(&mut self.reports), if self.reports.is_some() => Turn::Report(report),
                 progress = next(&mut self.progress), if self.progress.is_some() => Turn::Progress(progress),
-                visit = next(&mut self.visits), if self.visits.is_some() && self.visit.is_none() => Turn::Visit(visit),
+                task = next(&mut self.writer_tasks), if self.writer_tasks.is_some() && self.writer_task.is_none() => Turn::WriterTask(task),
                 () = &mut beat => Turn::Beat,
                 () = std::future::ready(()), if self.flow.has_more() => Turn::More,
                 () = std::future::ready(()), if self.flow.is_crowded() => Turn::Compact,
@@ -223,11 +223,11 @@ impl Pipeline {
                     }
                 }
                 Turn::Progress(None) => self.progress = None,
-                Turn::Visit(Some(visit)) => {
-                    self.visit = Some(visit);
-                    self.visit().await?;
+                Turn::WriterTask(Some(writer_task)) => {
+                    self.writer_task = Some(writer_task);
+                    self.run_writer_task().await?;
                 }
-                Turn::Visit(None) => self.visits = None,
+                Turn::WriterTask(None) => self.writer_tasks = None,
                 Turn::Beat => self.beat().await?,
                 Turn::More => self.go_on().await?,
                 // Waiting records are journalled first, and the cursors in the same transaction.
@@ -355,7 +355,7 @@ impl Pipeline {
             TroubleLine::Error { left_out } => {
                 tracing::error!(source, trouble = message, left_out, "the source captures nothing");
             }
-            TroubleLine::News => tracing::info!(source, trouble = message, "the source connects again"),
+            TroubleLine::Info => tracing::info!(source, trouble = message, "the source connects again"),
             TroubleLine::Nothing => {}
         }
         counter!(names::SOURCE_TROUBLES, "source" => source.to_owned()).increment(1);
@@ -458,7 +458,7 @@ impl Pipeline {
     }
 
     async fn beat(&mut self) -> Result<(), JournalError> {
-        let beat = self.beats.beat(tokio::time::Instant::now());
+        let beat = self.ticker.beat(tokio::time::Instant::now());
         if beat.is_tick {
             self.verify_place()?;
             self.begin()?;
@@ -474,7 +474,7 @@ impl Pipeline {
             self.tell_blind_spots();
         }
         self.commit().await?;
-        self.visit().await?;
+        self.run_writer_task().await?;
         if beat.is_for_retention {
             self.flow.retain((self.clock)())?;
             self.is_measured = false;
@@ -484,8 +484,8 @@ impl Pipeline {
 
     /// Runs the task that waits, once the progress of every sink is stored: a worker whose sink had another one must not
     /// start before the last progress of that. A full disk can make it wait; each beat tries again.
-    async fn visit(&mut self) -> Result<(), JournalError> {
-        if self.visit.is_none() {
+    async fn run_writer_task(&mut self) -> Result<(), JournalError> {
+        if self.writer_task.is_none() {
             return Ok(());
         }
         if let Some(progress) = &mut self.progress {
@@ -495,9 +495,9 @@ impl Pipeline {
         }
         self.commit().await?;
         if !self.flow.has_progress()
-            && let Some(visit) = self.visit.take()
+            && let Some(writer_task) = self.writer_task.take()
         {
-            visit(self.flow.journal());
+            writer_task(self.flow.journal());
             // A task that failed may have left a transaction, which would take nothing more.
             self.flow.journal().rollback()?;
             self.is_measured = false;

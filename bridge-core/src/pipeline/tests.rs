@@ -37,7 +37,7 @@ struct Bench {
     progress: mpsc::Sender<SinkProgress>,
     watches: Watches,
     thread: std::thread::JoinHandle<()>,
-    visits: mpsc::Sender<WriterTask>,
+    writer_tasks: mpsc::Sender<WriterTask>,
     folder: TempDir,
 }
 
@@ -65,7 +65,7 @@ impl Bench {
         let (reports, reports_end) = mpsc::channel(16);
         let (requests_end, requests) = mpsc::channel(16);
         let (progress, progress_end) = mpsc::channel(16);
-        let (visits, visits_end) = mpsc::channel(1);
+        let (writer_tasks, writer_tasks_end) = mpsc::channel(1);
         let (pipeline, watches) = Pipeline::new(PipelineSetup {
             source: "main".into(),
             machine: machine(),
@@ -73,7 +73,7 @@ impl Bench {
             reports: reports_end,
             requests: requests_end,
             progress: progress_end,
-            visits: visits_end,
+            writer_tasks: writer_tasks_end,
             clock: Arc::new(|| Timestamp(1_000)),
             seed: 1,
         });
@@ -84,7 +84,7 @@ impl Bench {
             progress,
             watches,
             thread,
-            visits,
+            writer_tasks,
             folder,
         }
     }

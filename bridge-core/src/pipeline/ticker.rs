@@ -14,7 +14,7 @@ const BEATS_PER_TICK: u32 = 5;
 /// Beats between two rounds of retention (ten seconds).
 const BEATS_PER_RETENTION: u32 = 50;
 
-/// The beats that were.
+/// Counts beats of 200 ms.
 #[derive(Debug)]
 pub(super) struct Ticker {
     began: Instant,
@@ -49,9 +49,9 @@ impl Ticker {
 
     /// It is now. Those that were missed are not made up for.
     pub(super) fn beat(&mut self, now: Instant) -> Beat {
-        let beats = now.saturating_duration_since(self.began).as_millis() / BEAT.as_millis();
+        let passed = now.saturating_duration_since(self.began).as_millis() / BEAT.as_millis();
         let before = self.passed;
-        self.passed = u32::try_from(beats).unwrap_or(u32::MAX).max(before);
+        self.passed = u32::try_from(passed).unwrap_or(u32::MAX).max(before);
         let has_begun = |each: u32| self.passed / each > before / each;
         let beat = Beat {
             is_tick: has_begun(BEATS_PER_TICK),
@@ -73,26 +73,26 @@ mod tests {
     #[test]
     fn a_pipeline_at_rest_looks_up_once_a_second_and_soon_where_a_cursor_waits() {
         let began = Instant::now();
-        let mut beats = Ticker::new(began);
-        assert_eq!(beats.due(true), began + BEAT);
-        assert_eq!(beats.due(false), began + 5 * BEAT);
+        let mut ticker = Ticker::new(began);
+        assert_eq!(ticker.due(true), began + BEAT);
+        assert_eq!(ticker.due(false), began + 5 * BEAT);
 
-        let beat = beats.beat(began + BEAT);
+        let beat = ticker.beat(began + BEAT);
         assert!(!beat.is_tick && !beat.is_for_retention);
-        assert_eq!(beats.due(true), began + 2 * BEAT);
-        assert_eq!(beats.due(false), began + 5 * BEAT);
+        assert_eq!(ticker.due(true), began + 2 * BEAT);
+        assert_eq!(ticker.due(false), began + 5 * BEAT);
 
-        assert!(beats.beat(began + 5 * BEAT).is_tick);
-        assert_eq!(beats.due(false), began + 10 * BEAT);
+        assert!(ticker.beat(began + 5 * BEAT).is_tick);
+        assert_eq!(ticker.due(false), began + 10 * BEAT);
     }
 
     #[test]
     fn a_minute_at_rest_has_sixty_ticks_and_six_rounds_of_retention() {
-        let mut beats = Ticker::new(Instant::now());
+        let mut ticker = Ticker::new(Instant::now());
         let (mut ticks, mut rounds) = (0, 0);
         for _ in 0..60 {
-            let now = beats.due(false);
-            let beat = beats.beat(now);
+            let now = ticker.due(false);
+            let beat = ticker.beat(now);
             ticks += u32::from(beat.is_tick);
             rounds += u32::from(beat.is_for_retention);
         }
@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn missed_beats_are_made_up_for_once() {
         let began = Instant::now();
-        let mut beats = Ticker::new(began);
+        let mut ticker = Ticker::new(began);
         let late = began + Duration::from_secs(25);
-        let beat = beats.beat(late);
+        let beat = ticker.beat(late);
         assert!(beat.is_tick && beat.is_for_retention);
-        assert_eq!(beats.due(false), began + Duration::from_secs(26));
+        assert_eq!(ticker.due(false), began + Duration::from_secs(26));
     }
 }

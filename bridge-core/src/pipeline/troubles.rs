@@ -17,7 +17,7 @@ pub(super) enum TroubleLine {
     /// As an error, and how often the same was left out before.
     Error { left_out: u64 },
     /// As news of something that usually ends by itself.
-    News,
+    Info,
     /// Not at all: the same was logged a moment ago.
     Nothing,
 }
@@ -53,7 +53,7 @@ impl TroubleLog {
         let is_calm = !is_final && self.since_end(now).is_some_and(|since| since < PATIENCE);
         let throttle = if is_calm { &mut self.news } else { &mut self.errors };
         match throttle.say(message, now) {
-            Some(_) if is_calm => TroubleLine::News,
+            Some(_) if is_calm => TroubleLine::Info,
             Some(left_out) => TroubleLine::Error { left_out },
             None => TroubleLine::Nothing,
         }
@@ -74,9 +74,9 @@ mod tests {
         let mut log = TroubleLog::default();
         log.follow(true, at(0));
         log.follow(false, at(100));
-        assert_eq!(log.line(LOST, false, at(100)), TroubleLine::News);
+        assert_eq!(log.line(LOST, false, at(100)), TroubleLine::Info);
         assert_eq!(log.line(LOST, false, at(101)), TroubleLine::Nothing);
-        assert_eq!(log.line("no leader", false, at(105)), TroubleLine::News);
+        assert_eq!(log.line("no leader", false, at(105)), TroubleLine::Info);
         assert_eq!(log.line("no leader", false, at(110)), FIRST);
         assert_eq!(log.line("no leader", false, at(111)), TroubleLine::Nothing);
     }
@@ -98,15 +98,15 @@ mod tests {
         let mut log = TroubleLog::default();
         log.follow(true, at(0));
         log.follow(false, at(100));
-        assert_eq!(log.line(LOST, false, at(100)), TroubleLine::News);
+        assert_eq!(log.line(LOST, false, at(100)), TroubleLine::Info);
         log.follow(true, at(105));
         log.follow(false, at(108));
-        assert_eq!(log.line(LOST, false, at(108)), TroubleLine::News);
+        assert_eq!(log.line(LOST, false, at(108)), TroubleLine::Info);
         log.follow(true, at(110));
         log.follow(false, at(113));
         assert_eq!(log.line(LOST, false, at(113)), FIRST);
         log.follow(true, at(120));
         log.follow(false, at(160));
-        assert_eq!(log.line(LOST, false, at(160)), TroubleLine::News);
+        assert_eq!(log.line(LOST, false, at(160)), TroubleLine::Info);
     }
 }

@@ -294,7 +294,7 @@ impl Tail for MemoryTail {
         Ok(wanted.map(Arc::clone).collect())
     }
 
-    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+    fn snapshot_page(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(restated(&shared.records, run, limit.records))
     }

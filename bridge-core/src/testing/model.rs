@@ -103,9 +103,9 @@ impl Model {
             run: None,
             event: None,
         };
-        match entry.word {
+        match entry.kind {
             RecordKind::Change(change) => self.change(&mut record, change),
-            word => control(&mut record, word, self.live),
+            kind => control(&mut record, kind, self.live),
         }
         self.records.push(Arc::new(record));
         seq
@@ -150,9 +150,9 @@ impl Model {
         record.superseded = change.superseded;
         record.txn = change.txn;
         let old = self.image.get(&change.path).cloned();
-        assert_fits(&change.path, &change.what, old.as_ref());
+        assert_fits(&change.path, &change.kind, old.as_ref());
         let known = old.as_ref().and_then(|old| old.facts.clone());
-        let facts = match (change.facts, &change.what) {
+        let facts = match (change.facts, &change.kind) {
             (Some(facts), _) => Some(*facts),
             (None, ChangeKind::Updated { .. } | ChangeKind::Restated { .. }) => known,
             (None, ChangeKind::AclChanged { acl, .. }) => known.map(|known| NodeFacts {
@@ -161,7 +161,7 @@ impl Model {
             }),
             (None, _) => None,
         };
-        let (mut new, identity) = outcome(record, change.what, old.as_ref());
+        let (mut new, identity) = outcome(record, change.kind, old.as_ref());
         if let (Op::Create | Op::Snapshot, Some(facts)) = (record.op, &facts) {
             record.lifetime = facts.lifetime;
             record.acl.clone_from(&facts.acl);
@@ -204,9 +204,9 @@ impl Model {
 }
 
 /// A create needs a path that is free, a change the incarnation that is there.
-fn assert_fits(path: &ZnodePath, what: &ChangeKind, old: Option<&Znode>) {
+fn assert_fits(path: &ZnodePath, kind: &ChangeKind, old: Option<&Znode>) {
     let same = |stat: &Stat| old.is_some_and(|old| old.czxid == stat.czxid);
-    let fits = match what {
+    let fits = match kind {
         ChangeKind::Created { .. } | ChangeKind::CreatedUnread { .. } | ChangeKind::Listed { .. } => {
             old.is_none()
         }
@@ -214,11 +214,11 @@ fn assert_fits(path: &ZnodePath, what: &ChangeKind, old: Option<&Znode>) {
         ChangeKind::AclChanged { stat, .. } => same(stat),
         ChangeKind::Deleted { .. } | ChangeKind::Restated { .. } => true,
     };
-    assert!(fits, "{path}: {what:?} does not fit {old:?}");
+    assert!(fits, "{path}: {kind:?} does not fit {old:?}");
 }
 
 /// The znode after the change, and the name of the change.
-fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Option<Znode>, Name) {
+fn outcome(record: &mut Record, kind: ChangeKind, old: Option<&Znode>) -> (Option<Znode>, Name) {
     let exact = |record: &mut Record, zxid| {
         record.zxid = Some(zxid);
         record.zxid_kind = ZxidKind::Exact;
@@ -232,7 +232,7 @@ fn outcome(record: &mut Record, what: ChangeKind, old: Option<&Znode>) -> (Optio
             facts: None,
         })
     };
-    match what {
+    match kind {
         ChangeKind::Created { read } => {
             record.op = Op::Create;
             exact(record, read.stat.mzxid);
@@ -375,9 +375,9 @@ fn snapshot_identity(stat: &Stat, run: uuid::Uuid) -> Name {
     }
 }
 
-fn control(record: &mut Record, word: RecordKind, live: Option<Timestamp>) {
+fn control(record: &mut Record, kind: RecordKind, live: Option<Timestamp>) {
     let root = record.root.clone().map_or(String::new(), |root| root.to_string());
-    let identity = match &word {
+    let identity = match &kind {
         RecordKind::Change(_) => unreachable!("changes are handled before"),
         RecordKind::RunBegin { run } => {
             record.op = Op::SnapshotBegin;

@@ -155,7 +155,7 @@ impl ModelJournal {
 
     /// The changes of znodes among what was appended.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.appended.iter().filter_map(|entry| match &entry.word {
+        self.appended.iter().filter_map(|entry| match &entry.kind {
             RecordKind::Change(change) => Some(change),
             _ => None,
         })
@@ -282,7 +282,7 @@ impl ImageTxn for ModelJournal {
     }
 
     fn append(&mut self, entry: Append) -> Result<Seq, JournalError> {
-        if let RecordKind::Change(change) = &entry.word {
+        if let RecordKind::Change(change) = &entry.kind {
             let path = change.path.clone();
             self.keep(&path);
         }

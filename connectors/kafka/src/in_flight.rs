@@ -17,7 +17,7 @@ pub(crate) type SendOutcome = outbound::SendOutcome<(), Code>;
 
 /// A message that was handed to the producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HandedOver {
+pub(crate) struct SentMessage {
     /// The number under which the producer reports it.
     pub(crate) number: usize,
     pub(crate) partition: i32,
@@ -28,7 +28,7 @@ pub(crate) struct Ended {
     pub(crate) ticket: MessageTicket,
     pub(crate) outcome: SendOutcome,
     /// If it was sent.
-    pub(crate) sent: Option<HandedOver>,
+    pub(crate) sent: Option<SentMessage>,
 }
 
 /// Records that became durable after their delivery had been reported as failed, in order and without a hole.
@@ -42,7 +42,7 @@ pub(crate) struct Settled {
 /// Messages in flight, all of one producer.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    pub(crate) queue: SendQueue<HandedOver, (), Code>,
+    pub(crate) queue: SendQueue<SentMessage, (), Code>,
     reports: Arc<Reports>,
     /// How many messages were handed to the producer.
     handed_over: usize,
@@ -63,7 +63,7 @@ impl InFlight {
     pub(crate) fn sent(&mut self, ticket: MessageTicket, partition: i32) {
         let number = self.handed_over;
         self.handed_over += 1;
-        self.queue.sent(ticket, HandedOver { number, partition });
+        self.queue.sent(ticket, SentMessage { number, partition });
     }
 
     /// Takes out the oldest message if its end is known.
@@ -98,7 +98,7 @@ impl InFlight {
 
     /// Takes everything out: the messages that were sent, in their order, each with its end if it is known. The ends of
     /// the others are reported as late ones ([`Reports::take_late`]).
-    pub(crate) fn set_aside(&mut self) -> Vec<(MessageTicket, HandedOver, Option<End>)> {
+    pub(crate) fn set_aside(&mut self) -> Vec<(MessageTicket, SentMessage, Option<End>)> {
         let ends = self.reports.set_aside(self.handed_over);
         let sent = self.queue.take_sent();
         // Only messages of the queue have an end that was not taken.

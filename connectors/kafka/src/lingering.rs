@@ -14,7 +14,7 @@ use bridge_core::outbound::MessageTicket;
 use bridge_core::record::Record;
 use uuid::Uuid;
 
-use crate::in_flight::HandedOver;
+use crate::in_flight::SentMessage;
 use crate::reports::End;
 
 /// The most messages to remember; more are a failure of the whole destination. As many as the producer's queue holds.
@@ -48,7 +48,7 @@ struct LateRecord {
 
 /// The state of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
+pub(crate) enum LateState {
     /// Some broker may still take it, in this partition.
     Pending(PartitionKey),
     /// Every in-sync replica has it.
@@ -81,7 +81,7 @@ impl Lingering {
     }
 
     /// Adds a message that was sent.
-    pub(crate) fn add(&mut self, ticket: &MessageTicket, sent: HandedOver, end: Option<End>) {
+    pub(crate) fn add(&mut self, ticket: &MessageTicket, sent: SentMessage, end: Option<End>) {
         let key = (ticket.record.seq, ticket.record.id);
         let partition = (Arc::clone(&ticket.target), sent.partition);
         let record = self.records.entry(key).or_insert_with(|| LateRecord {
@@ -125,17 +125,17 @@ impl Lingering {
     }
 
     /// The state of a record; `None` if it is to be sent.
-    pub(crate) fn of(&mut self, record: &Record) -> Option<Late> {
+    pub(crate) fn of(&mut self, record: &Record) -> Option<LateState> {
         let key = (record.seq, record.id);
         let late = self.records.get_mut(&key)?;
         // An operator may have put a dead letter back.
         late.is_given_up = false;
         if late.waiting > 0 {
-            return Some(Late::Pending(late.partition.clone()));
+            return Some(LateState::Pending(late.partition.clone()));
         }
         if late.is_whole && !late.has_failed {
             let is_shrunk = late.is_shrunk;
-            return Some(Late::Durable { is_shrunk });
+            return Some(LateState::Durable { is_shrunk });
         }
         self.records.remove(&key);
         None
@@ -175,8 +175,8 @@ mod tests {
         }
     }
 
-    fn sent(number: usize) -> HandedOver {
-        HandedOver { number, partition: 1 }
+    fn sent(number: usize) -> SentMessage {
+        SentMessage { number, partition: 1 }
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
             },
         );
         let refused = Err(Code::PurgeQueue);
-        let durable = Some(Late::Durable { is_shrunk: false });
+        let durable = Some(LateState::Durable { is_shrunk: false });
         for (places, ends, expected) in [
             (&[first, last][..], [Ok(()), Ok(())], durable),
             (&[first, last], [Ok(()), refused], None),
@@ -205,7 +205,10 @@ mod tests {
                 lingering.add(&ticket(&record, *place), sent(number), None);
             }
             for (number, end) in ends.into_iter().take(places.len()).enumerate() {
-                assert_eq!(lingering.of(&record), Some(Late::Pending(("changes".into(), 1))));
+                assert_eq!(
+                    lingering.of(&record),
+                    Some(LateState::Pending(("changes".into(), 1)))
+                );
                 assert!(lingering.holds(&"changes".into(), 1));
                 lingering.ended(number, end);
             }
@@ -232,9 +235,12 @@ mod tests {
 
         // An operator puts the second one back before its end is known.
         let second = a_record().seq(2).build();
-        assert!(matches!(lingering.of(&second), Some(Late::Pending(_))));
+        assert!(matches!(lingering.of(&second), Some(LateState::Pending(_))));
         lingering.ended(2, Ok(()));
-        assert_eq!(lingering.of(&second), Some(Late::Durable { is_shrunk: false }));
+        assert_eq!(
+            lingering.of(&second),
+            Some(LateState::Durable { is_shrunk: false })
+        );
         lingering.give_up(&[Seq(2), Seq(3)]);
         assert_eq!(lingering.records.len(), 1);
         lingering.ended(3, Err(Code::PurgeQueue));
@@ -247,6 +253,9 @@ mod tests {
         let record = a_record().seq(7).arc();
         lingering.add(&ticket(&record, MessagePlace::ONLY), sent(0), Some(Ok(())));
         assert_eq!(lingering.of(&a_record().seq(7).path("/other").build()), None);
-        assert_eq!(lingering.of(&record), Some(Late::Durable { is_shrunk: false }));
+        assert_eq!(
+            lingering.of(&record),
+            Some(LateState::Durable { is_shrunk: false })
+        );
     }
 }

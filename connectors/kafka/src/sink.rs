@@ -93,7 +93,7 @@ pub struct KafkaSink {
 
 /// How much is worth waking up for.
 #[derive(Clone, Copy)]
-enum Until {
+enum WakeWhen {
     /// The end of all that is in flight.
     AllReported,
     /// The end of half of it, when the producer's queue is full.
@@ -408,7 +408,7 @@ impl KafkaSink {
                     return Ok(true);
                 }
                 Err(Code::QueueFull) if !self.in_flight.queue.is_empty() => {
-                    self.advance(Until::HalfReported, tally).await?;
+                    self.advance(WakeWhen::HalfReported, tally).await?;
                 }
                 Err(code) if error::meaning(code) == Meaning::Record => {
                     let reason = error::refusal(code, &ticket.target, ticket.bytes);
@@ -429,7 +429,7 @@ impl KafkaSink {
                     self.await_all(tally).await?;
                     return Ok(Turn::FirstAlone);
                 }
-                Turn::AfterFirst if self.advance(Until::AllReported, tally).await? => {}
+                Turn::AfterFirst if self.advance(WakeWhen::AllReported, tally).await? => {}
                 // The first one has ended without an acknowledgement, and this one is the first.
                 Turn::AfterFirst => return Ok(Turn::First),
                 turn => return Ok(turn),
@@ -438,7 +438,7 @@ impl KafkaSink {
     }
 
     /// Waits for the end of the oldest message; false when there is none.
-    async fn advance(&mut self, until: Until, tally: &mut Tally) -> Result<bool, Stop> {
+    async fn advance(&mut self, until: WakeWhen, tally: &mut Tally) -> Result<bool, Stop> {
         let deadline = Instant::now() + self.patience();
         let ended = loop {
             if let Some(next) = self.in_flight.take() {
@@ -454,8 +454,8 @@ impl KafkaSink {
             let slice = deadline.min(now + LOOK_EVERY);
             // However it ends: what was reported meanwhile is taken first.
             let _ = match until {
-                Until::AllReported => timeout_at(slice, self.in_flight.all_reported()).await,
-                Until::HalfReported => timeout_at(slice, self.in_flight.half_reported()).await,
+                WakeWhen::AllReported => timeout_at(slice, self.in_flight.all_reported()).await,
+                WakeWhen::HalfReported => timeout_at(slice, self.in_flight.half_reported()).await,
             };
         };
         let Ended {
@@ -532,7 +532,7 @@ impl KafkaSink {
     }
 
     async fn await_all(&mut self, tally: &mut Tally) -> Result<(), Stop> {
-        while self.advance(Until::AllReported, tally).await? {}
+        while self.advance(WakeWhen::AllReported, tally).await? {}
         Ok(())
     }
 

@@ -56,7 +56,7 @@ struct RenderPlan {
 }
 
 /// The file as a look at the tree leaves it, with its lock held.
-struct Look {
+struct RenderedFile {
     target: Target,
     /// The state that was read.
     at: Seq,
@@ -148,7 +148,7 @@ impl RenderSink {
         // Also after a failure, so that the next attempt waits.
         self.refreshed = Some(Instant::now());
         let plan = Arc::clone(&self.plan);
-        let Look {
+        let RenderedFile {
             mut target,
             at,
             outcome,
@@ -204,7 +204,7 @@ impl RenderSink {
 
 impl RenderPlan {
     /// Reads the tree under the lock of the file, and stages its text if it is another one.
-    fn look(&self, image: &Image) -> Result<Look, SinkError> {
+    fn look(&self, image: &Image) -> Result<RenderedFile, SinkError> {
         let config = &self.config;
         let target = Target::lock(&config.path)?;
         let subtree = Arc::new(self.read(image)?);
@@ -218,7 +218,7 @@ impl RenderPlan {
                 bytes: text.len(),
             },
         };
-        Ok(Look { target, at, outcome })
+        Ok(RenderedFile { target, at, outcome })
     }
 
     fn read(&self, image: &Image) -> Result<Subtree, SinkError> {

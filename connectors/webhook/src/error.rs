@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
 use crate::http_sender::Response;
-use crate::resolve::Nowhere;
+use crate::resolve::ResolveError;
 
 /// Clocks differ by less where they are set; receivers refuse signatures that are five minutes old.
 const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(60);
@@ -155,7 +155,7 @@ pub(crate) struct Loss {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LossCause {
     /// The way to the receiver: other requests would fare no better.
-    Way,
+    Transport,
     /// None came, or not in time.
     NoAnswer,
     /// One came and cannot be read, for this reason.
@@ -168,7 +168,7 @@ pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duratio
     if error.is_connect() {
         return Loss {
             error: about_connection(shown, &error, true),
-            cause: LossCause::Way,
+            cause: LossCause::Transport,
         };
     }
     let unreadable = find::<hyper::Error>(&error).filter(|fault| fault.is_parse());
@@ -185,7 +185,7 @@ pub(crate) fn about_request(shown: &str, error: reqwest::Error, timeout: Duratio
     };
     let cause = match unreadable {
         Some(fault) if !error.is_timeout() => LossCause::Unreadable(fault),
-        _ if error.is_builder() => LossCause::Way,
+        _ if error.is_builder() => LossCause::Transport,
         _ => LossCause::NoAnswer,
     };
     Loss {
@@ -201,10 +201,10 @@ pub(crate) fn about_connection(
     worked_before: bool,
 ) -> SinkError {
     let cause = root_cause(error);
-    if let Some(nowhere) = find::<Nowhere>(error) {
+    if let Some(nowhere) = find::<ResolveError>(error) {
         let kind = match nowhere {
             // Nothing that was tried here will change it; but a name that was moved can be moved back.
-            Nowhere::Refused { .. } if !worked_before => SinkErrorKind::Configuration,
+            ResolveError::Refused { .. } if !worked_before => SinkErrorKind::Configuration,
             _ => SinkErrorKind::Unavailable,
         };
         return SinkError::new(kind, format!("{shown} cannot be reached: {nowhere}"));

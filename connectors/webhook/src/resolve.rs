@@ -50,7 +50,7 @@ pub(crate) struct Guard {
 
 /// Why a name leads nowhere.
 #[derive(Debug)]
-pub(crate) enum Nowhere {
+pub(crate) enum ResolveError {
     /// It has no address.
     Unknown {
         /// The name.
@@ -67,11 +67,11 @@ pub(crate) enum Nowhere {
     },
 }
 
-impl fmt::Display for Nowhere {
+impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Nowhere::Unknown { name } => write!(f, "the name '{name}' has no address"),
-            Nowhere::Refused { name, address, what } => write!(
+            ResolveError::Unknown { name } => write!(f, "the name '{name}' has no address"),
+            ResolveError::Refused { name, address, what } => write!(
                 f,
                 "'{name}' is at {address}, which is not on the public internet ({what}); set allow_private_addresses = \
                  true if the receiver is meant to be there"
@@ -80,7 +80,7 @@ impl fmt::Display for Nowhere {
     }
 }
 
-impl std::error::Error for Nowhere {}
+impl std::error::Error for ResolveError {}
 
 impl Guard {
     /// The addresses of a name, or of an address, that may be reached.
@@ -90,7 +90,7 @@ impl Guard {
             Err(_) => self.lookup.lookup(name).await?,
         };
         let Some(first) = found.first().copied() else {
-            return Err(nowhere(Nowhere::Unknown {
+            return Err(nowhere(ResolveError::Unknown {
                 name: name.to_owned(),
             }));
         };
@@ -98,7 +98,7 @@ impl Guard {
         let mut let_through = found;
         let_through.retain(|address| (self.rule)(*address).is_none());
         match refused {
-            Some(what) if let_through.is_empty() => Err(nowhere(Nowhere::Refused {
+            Some(what) if let_through.is_empty() => Err(nowhere(ResolveError::Refused {
                 name: name.to_owned(),
                 address: first,
                 what,
@@ -108,7 +108,7 @@ impl Guard {
     }
 }
 
-fn nowhere(why: Nowhere) -> io::Error {
+fn nowhere(why: ResolveError) -> io::Error {
     io::Error::new(io::ErrorKind::AddrNotAvailable, why)
 }
 

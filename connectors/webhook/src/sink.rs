@@ -219,7 +219,7 @@ impl WebhookSink {
                     of_address: false,
                 };
                 return match cause {
-                    LossCause::Way => {
+                    LossCause::Transport => {
                         round.end = Some((failure.error, Extent::Destination));
                         queues.settle(members, |_| Some(Outcome::Held));
                     }

@@ -33,11 +33,11 @@ pub(crate) async fn run(source: impl Future<Output = ()> + Send + 'static) -> io
         let _dropped_at_the_end = dropped_at_the_end;
         // For timers, name look-ups and probes of servers, which use tokio.
         let _runtime = runtime.enter();
-        let crew = LocalSpawner::default();
-        let _spawned_here = spawns_core::enter(&crew);
+        let spawner = LocalSpawner::default();
+        let _spawned_here = spawns_core::enter(&spawner);
         let whole = async {
             source.await;
-            crew.end().await;
+            spawner.end().await;
         };
         async_io::block_on(LocalSet::new().run_until(whole));
     };

@@ -53,7 +53,7 @@ impl ZookeeperSource {
             let wait = match connected {
                 Ok(connected) => {
                     self.remark(&connected, &mut remarked);
-                    let mut keeper = Keeper {
+                    let mut keeper = SourceState {
                         number: &mut number,
                         writer: &mut writer,
                         reconnects: &mut reconnects,
@@ -150,14 +150,14 @@ pub(crate) async fn pause(wait: Duration, link: &mut Link) -> bool {
 }
 
 /// The state that outlives a session of the source.
-struct Keeper<'a> {
+struct SourceState<'a> {
     number: &'a mut Connection,
     writer: &'a mut Writer,
     reconnects: &'a mut Reconnects,
     link: &'a mut Link,
 }
 
-impl Keeper<'_> {
+impl SourceState<'_> {
     /// Serves a session over all its connections. Returns how long to wait before the next session; `None` to end.
     async fn keep(&mut self, connected: Connected) -> Option<Duration> {
         let Connected { client, version } = connected;

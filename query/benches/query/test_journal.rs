@@ -138,7 +138,7 @@ impl TestWriter {
         }
     }
 
-    fn append(&mut self, path: ZnodePath, what: ChangeKind) -> Outcome<()> {
+    fn append(&mut self, path: ZnodePath, kind: ChangeKind) -> Outcome<()> {
         let sizes = self.history.sizes;
         let txn = Txn {
             session: SessionId(1),
@@ -155,9 +155,9 @@ impl TestWriter {
         self.journal.append(Append {
             root: Some(ZnodePath::slash()),
             captured: sizes.captured(self.history.zxid),
-            word: RecordKind::Change(Change {
+            kind: RecordKind::Change(Change {
                 path,
-                what,
+                kind,
                 fidelity: Fidelity::Exact,
                 missed: Some(0),
                 superseded: Vec::new(),
@@ -233,11 +233,11 @@ impl TestWriter {
             zxid: Some(Zxid(self.history.zxid)),
             is_exact: true,
         };
-        for word in [RecordKind::RunBegin { run }, end] {
+        for kind in [RecordKind::RunBegin { run }, end] {
             self.journal.append(Append {
                 root: Some(ZnodePath::slash()),
                 captured: self.history.sizes.captured(self.history.zxid),
-                word,
+                kind,
             })?;
         }
         Ok(())

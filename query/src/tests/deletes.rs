@@ -30,9 +30,9 @@ fn check(query: &JournalQuery, position: Position, exists: Option<bool>, certain
 }
 
 /// A change that was found by comparing.
-fn found(zxid: u64, what: ChangeKind, missed: Option<u64>) -> Append {
-    let mut found = change("/a", zxid, what);
-    if let RecordKind::Change(change) = &mut found.word {
+fn found(zxid: u64, kind: ChangeKind, missed: Option<u64>) -> Append {
+    let mut found = change("/a", zxid, kind);
+    if let RecordKind::Change(change) = &mut found.kind {
         (change.fidelity, change.missed) = (Fidelity::Reconciled, missed);
     }
     found

@@ -14,10 +14,10 @@ const NOW: Timestamp = Timestamp(NOON + 1_000_000_000);
 
 /// The same, read when its access control list had been written once, or cut at a limit.
 fn with_read(mut entry: Append, change: impl FnOnce(&mut bridge_core::append::Read)) -> Append {
-    let RecordKind::Change(record) = &mut entry.word else {
+    let RecordKind::Change(record) = &mut entry.kind else {
         unreachable!("it is a change");
     };
-    if let ChangeKind::Created { read } | ChangeKind::Updated { read } = &mut record.what {
+    if let ChangeKind::Created { read } | ChangeKind::Updated { read } = &mut record.kind {
         change(read);
     }
     entry

@@ -93,9 +93,9 @@ pub(super) fn compared(seen: &Tree, now: &Tree, zxid: u64) -> Vec<Append> {
     let names: BTreeSet<_> = seen.keys().chain(now.keys()).copied().collect();
     for name in names {
         let at = format!("/{name}");
-        let found = |what, missed: Option<i32>| {
-            let mut record = change(&at, zxid, what);
-            if let RecordKind::Change(change) = &mut record.word {
+        let found = |kind, missed: Option<i32>| {
+            let mut record = change(&at, zxid, kind);
+            if let RecordKind::Change(change) = &mut record.kind {
                 change.fidelity = Fidelity::Reconciled;
                 change.missed = missed.map(|missed| u64::from(missed.unsigned_abs()));
             }
@@ -130,11 +130,11 @@ pub(super) fn compared(seen: &Tree, now: &Tree, zxid: u64) -> Vec<Append> {
     records
 }
 
-pub(super) fn control(zxid: u64, word: RecordKind) -> Append {
+pub(super) fn control(zxid: u64, kind: RecordKind) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(time_of(zxid)),
-        word,
+        kind,
     }
 }
 

@@ -44,12 +44,12 @@ struct Play {
 
 impl Play {
     /// A record that was captured late or early, now and then.
-    fn record(&mut self, at: &str, what: ChangeKind, fidelity: Fidelity, missed: Option<u64>) -> Append {
-        let mut append = change(at, self.zxid, what);
+    fn record(&mut self, at: &str, kind: ChangeKind, fidelity: Fidelity, missed: Option<u64>) -> Append {
+        let mut append = change(at, self.zxid, kind);
         if self.random.random_ratio(1, 40) {
             append.captured.0 += self.random.random_range(-100_000..100_000);
         }
-        if let RecordKind::Change(change) = &mut append.word {
+        if let RecordKind::Change(change) = &mut append.kind {
             change.fidelity = fidelity;
             change.missed = missed;
         }
@@ -131,12 +131,12 @@ impl Play {
         match kind {
             0 => {
                 let ctime = self.random.random_bool(0.5).then_some(Timestamp(alive.ctime));
-                let what = ChangeKind::CreatedUnread {
+                let kind = ChangeKind::CreatedUnread {
                     czxid: Zxid(self.zxid),
                     ephemeral: None,
                     ctime,
                 };
-                self.record(at, what, Fidelity::Exact, Some(0))
+                self.record(at, kind, Fidelity::Exact, Some(0))
             }
             1 => {
                 let read = self.read_of(alive);
@@ -145,12 +145,12 @@ impl Play {
             }
             2 => {
                 let read = self.read_of(alive);
-                let what = ChangeKind::Listed {
+                let kind = ChangeKind::Listed {
                     read,
                     run: RUN,
                     index: 1,
                 };
-                self.record(at, what, Fidelity::Reconciled, None)
+                self.record(at, kind, Fidelity::Reconciled, None)
             }
             _ => {
                 let read = self.read_of(alive);
@@ -161,7 +161,7 @@ impl Play {
 
     fn mark(&mut self, is_end: bool) -> Append {
         let (epoch, from_zxid, reason) = (Epoch(2), Zxid(self.zxid), GapReason::Disconnected);
-        let word = match is_end {
+        let kind = match is_end {
             false => RecordKind::GapBegin {
                 epoch,
                 from_zxid,
@@ -175,15 +175,15 @@ impl Play {
                 differences: 0,
             },
         };
-        control(self.zxid, word)
+        control(self.zxid, kind)
     }
 }
 
-fn control(zxid: u64, word: RecordKind) -> Append {
+fn control(zxid: u64, kind: RecordKind) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(time_of(zxid)),
-        word,
+        kind,
     }
 }
 

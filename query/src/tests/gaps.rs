@@ -30,11 +30,11 @@ const ROOTS: [&str; 3] = ["/a", "/b", "/c/d"];
 const REASONS: [GapReason; 3] = [GapReason::Disconnected, GapReason::Expired, GapReason::Liveness];
 
 /// A control record of a root.
-fn control(root: &str, zxid: u64, word: RecordKind) -> Append {
+fn control(root: &str, zxid: u64, kind: RecordKind) -> Append {
     Append {
         root: Some(path(root)),
         captured: Timestamp(time_of(zxid)),
-        word,
+        kind,
     }
 }
 
@@ -418,7 +418,7 @@ fn a_root_that_is_not_watched_is_in_a_gap_until_the_listing_with_which_it_is_wat
         at: DeletedAt::Unwatched,
     };
     let mut left = change("/a/n", 4, unwatched);
-    if let RecordKind::Change(left) = &mut left.word {
+    if let RecordKind::Change(left) = &mut left.kind {
         left.fidelity = Fidelity::Reconciled;
     }
     let end = RecordKind::RunEnd {

@@ -43,7 +43,7 @@ fn late(entry: Append) -> Append {
 
 /// The same without a word of what was missed before it.
 fn unmissed(mut entry: Append) -> Append {
-    if let RecordKind::Change(change) = &mut entry.word {
+    if let RecordKind::Change(change) = &mut entry.kind {
         change.missed = Some(0);
     }
     entry
@@ -60,12 +60,12 @@ fn listing(tree: &Tree, zxid: u64) -> Vec<Append> {
     let run = Uuid::from_u128(7);
     let mut records = vec![control(zxid, RecordKind::RunBegin { run })];
     for (index, (name, version)) in tree.iter().enumerate() {
-        let what = ChangeKind::Listed {
+        let kind = ChangeKind::Listed {
             read: read(version.czxid, version.mzxid, version.version, &text_of(version)),
             run,
             index: index as u64,
         };
-        records.push(change(&format!("/{name}"), zxid, what));
+        records.push(change(&format!("/{name}"), zxid, kind));
     }
     let nodes = tree.len() as u64;
     let end = RecordKind::RunEnd {

@@ -20,7 +20,7 @@ const NOW: Timestamp = Timestamp(i64::MAX);
 
 /// The end of a listing at this zxid.
 fn listing_end(zxid: u64) -> Append {
-    let word = RecordKind::RunEnd {
+    let kind = RecordKind::RunEnd {
         run: NAMESPACE,
         index: 1,
         nodes: 1,
@@ -31,17 +31,17 @@ fn listing_end(zxid: u64) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(time_of(zxid)),
-        word,
+        kind,
     }
 }
 
 fn listed(at: &str, czxid: u64, mzxid: u64, version: i32, text: &str) -> Append {
-    let what = ChangeKind::Listed {
+    let kind = ChangeKind::Listed {
         read: read(czxid, mzxid, version, text),
         run: NAMESPACE,
         index: 1,
     };
-    change(at, mzxid, what)
+    change(at, mzxid, kind)
 }
 
 /// Everything up to a zxid is reported.

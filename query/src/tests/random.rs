@@ -97,7 +97,7 @@ pub(super) fn play(random: &mut StdRng, capture: Capture, length: u64) -> (Truth
                 }
             };
             if let Some(mut record) = record {
-                let RecordKind::Change(change) = &mut record.word else {
+                let RecordKind::Change(change) = &mut record.kind else {
                     unreachable!("every record is a change");
                 };
                 if capture == Capture::Honest {

@@ -150,13 +150,13 @@ pub fn read(czxid: u64, mzxid: u64, version: i32, text: &str) -> Read {
     }
 }
 
-pub fn change(at: &str, zxid: u64, what: ChangeKind) -> Append {
+pub fn change(at: &str, zxid: u64, kind: ChangeKind) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(time_of(zxid)),
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: path(at),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -179,7 +179,7 @@ pub fn updated(at: &str, czxid: u64, zxid: u64, text: &str) -> Append {
 /// An update before which the values of these zxids could not be read.
 pub fn updated_over(at: &str, czxid: u64, zxid: u64, text: &str, superseded: &[u64]) -> Append {
     let mut entry = updated(at, czxid, zxid, text);
-    if let RecordKind::Change(change) = &mut entry.word {
+    if let RecordKind::Change(change) = &mut entry.kind {
         change.missed = Some(superseded.len() as u64);
         change.superseded = superseded.iter().map(|zxid| Zxid(*zxid)).collect();
     }
@@ -196,7 +196,7 @@ pub fn gap(from: u64) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(time_of(from)),
-        word: RecordKind::GapBegin {
+        kind: RecordKind::GapBegin {
             epoch: Epoch(2),
             from_zxid: Zxid(from),
             reason: GapReason::Disconnected,
@@ -207,10 +207,10 @@ pub fn gap(from: u64) -> Append {
 /// The same as a transaction at a time of its leader's clock, captured at another.
 pub fn committed(mut entry: Append, time: i64, captured: i64) -> Append {
     entry.captured = Timestamp(captured);
-    let RecordKind::Change(change) = &mut entry.word else {
+    let RecordKind::Change(change) = &mut entry.kind else {
         unreachable!("only a change is a transaction");
     };
-    if let ChangeKind::Created { read } | ChangeKind::Updated { read } = &mut change.what {
+    if let ChangeKind::Created { read } | ChangeKind::Updated { read } = &mut change.kind {
         read.stat.mtime = time;
         if read.stat.czxid == read.stat.mzxid {
             read.stat.ctime = time;

@@ -7,7 +7,7 @@ use bridge_core::number::{Epoch, Seq, Zxid};
 use bridge_core::record::{Acl, GapReason, Lifetime, LifetimeKind, Stat, Timestamp};
 
 use super::scratch::{Scratch, change, created, deleted, path, read, time_of, updated};
-use crate::{Certainty, Doubt, FactsThen};
+use crate::{Certainty, Doubt, FactsAsOf};
 
 const NOW: Timestamp = Timestamp(i64::MAX);
 
@@ -21,7 +21,7 @@ fn list(user: &str) -> Vec<Acl> {
 
 fn created_with(at: &str, zxid: u64, user: &str, kind: LifetimeKind) -> Append {
     let mut append = created(at, zxid, "value");
-    if let RecordKind::Change(change) = &mut append.word {
+    if let RecordKind::Change(change) = &mut append.kind {
         change.facts = Some(Box::new(NodeFacts {
             lifetime: Some(Lifetime { kind, ttl: None }),
             acl: Some(list(user)),
@@ -65,7 +65,7 @@ fn a_znode_has_the_list_and_the_lifetime_of_its_incarnation_at_the_moment() {
     let query = scratch.query();
     let check = |at: &str, zxid: u64, expected: Option<(&str, LifetimeKind)>| {
         let facts = query.facts_at(&path(at), Position::Zxid(Zxid(zxid))).unwrap();
-        let expected = expected.map_or_else(FactsThen::default, |(user, kind)| FactsThen {
+        let expected = expected.map_or_else(FactsAsOf::default, |(user, kind)| FactsAsOf {
             acl: Some(list(user)),
             lifetime: Some(Lifetime { kind, ttl: None }),
         });
@@ -109,7 +109,7 @@ fn a_moment_has_the_doubts_of_the_root_above_the_subtree_alone() {
     let gap = Append {
         root: Some(path("/b")),
         captured: Timestamp(time_of(3)),
-        word: RecordKind::GapBegin {
+        kind: RecordKind::GapBegin {
             epoch: Epoch(2),
             from_zxid: Zxid(2),
             reason: GapReason::Disconnected,

@@ -72,7 +72,7 @@ impl Story {
         let mut entries = vec![control(1, begin)];
         for _ in 0..differences {
             let mut entry = self.change();
-            if let RecordKind::Change(change) = &mut entry.word {
+            if let RecordKind::Change(change) = &mut entry.kind {
                 change.fidelity = Fidelity::Reconciled;
             }
             entries.push(entry);

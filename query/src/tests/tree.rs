@@ -135,12 +135,12 @@ impl Play {
     }
 
     /// A record captured now.
-    fn push(&mut self, word: RecordKind) {
+    fn push(&mut self, kind: RecordKind) {
         self.count += 1;
         self.steps.push(Step::Append(Box::new(Append {
             root: Some(ZnodePath::slash()),
             captured: Timestamp(time_of(self.zxid())),
-            word,
+            kind,
         })));
     }
 
@@ -199,12 +199,12 @@ impl Play {
     fn push_change(
         &mut self,
         at: &str,
-        what: ChangeKind,
+        kind: ChangeKind,
         fidelity: Fidelity,
         missed: Option<u64>,
         superseded: &[u64],
     ) {
-        let RecordKind::Change(mut record) = change(at, 0, what).word else {
+        let RecordKind::Change(mut record) = change(at, 0, kind).kind else {
             unreachable!("it is a change");
         };
         record.fidelity = fidelity;
@@ -216,7 +216,7 @@ impl Play {
     /// The change of the last transaction, as a watch sees it.
     fn see(&mut self, at: &'static str, superseded: &[u64]) {
         let zxid = self.zxid();
-        let what = match (self.image.get(at), self.tree().get(at)) {
+        let kind = match (self.image.get(at), self.tree().get(at)) {
             (_, None) => ChangeKind::Deleted {
                 at: DeletedAt::Exact(Zxid(zxid)),
             },
@@ -225,7 +225,7 @@ impl Play {
         };
         self.push_change(
             at,
-            what,
+            kind,
             Fidelity::Exact,
             Some(superseded.len() as u64),
             superseded,
@@ -306,13 +306,13 @@ impl Play {
             let read = read_of(znode);
             match known.get(at).filter(|known| known.czxid == znode.czxid) {
                 None => {
-                    let what = ChangeKind::Created { read };
-                    self.push_change(at, what, fidelity, missed(znode.version), &[]);
+                    let kind = ChangeKind::Created { read };
+                    self.push_change(at, kind, fidelity, missed(znode.version), &[]);
                 }
                 Some(known) if known.mzxid != znode.mzxid => {
-                    let what = ChangeKind::Updated { read };
+                    let kind = ChangeKind::Updated { read };
                     let count = missed(znode.version - known.version - 1);
-                    self.push_change(at, what, fidelity, count, &[]);
+                    self.push_change(at, kind, fidelity, count, &[]);
                 }
                 Some(_) => {}
             }

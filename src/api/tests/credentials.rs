@@ -221,7 +221,7 @@ async fn a_token_with_paths_learns_of_the_gaps_of_the_root_above_them_and_of_no_
         let append = Append {
             root: Some(ZnodePath::parse(root).unwrap()),
             captured: Timestamp(NOON + 3_000),
-            word: begin,
+            kind: begin,
         };
         served.journal.append(append).unwrap();
     }

@@ -98,9 +98,9 @@ impl Served {
             let append = Append {
                 root: Some(ZnodePath::slash()),
                 captured: Timestamp(NOON + zxid.cast_signed() * 1000),
-                word: RecordKind::Change(Change {
+                kind: RecordKind::Change(Change {
                     path,
-                    what: match created {
+                    kind: match created {
                         None => ChangeKind::Created { read },
                         Some(_) => ChangeKind::Updated { read },
                     },

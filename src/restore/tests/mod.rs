@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::planner::{PlanRules, Planner};
-use super::state::{DataThen, DataVersion, Existence, LiveState, LiveTree, LiveZnode, ThenZnode};
+use super::state::{DataAsOf, DataVersion, Existence, LiveState, LiveTree, LiveZnode, ZnodeAsOf};
 use super::{AclRule, Operation, PlanDraft};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
@@ -54,18 +54,18 @@ pub fn rules(prunes: bool) -> PlanRules {
 }
 
 /// A znode that existed, with this content.
-pub fn persistent(text: &str) -> ThenZnode {
-    ThenZnode {
+pub fn persistent(text: &str) -> ZnodeAsOf {
+    ZnodeAsOf {
         existence: Existence::Persistent {
             version: None,
-            data: DataThen::Whole(text.as_bytes().into()),
+            data: DataAsOf::Whole(text.as_bytes().into()),
         },
         doubts: Vec::new(),
     }
 }
 
-pub fn ephemeral() -> ThenZnode {
-    ThenZnode {
+pub fn ephemeral() -> ZnodeAsOf {
+    ZnodeAsOf {
         existence: Existence::Ephemeral,
         doubts: Vec::new(),
     }
@@ -92,7 +92,7 @@ pub fn live_ephemeral(text: &str) -> LiveZnode {
 }
 
 /// The draft of two states.
-pub fn drafted(rules: &PlanRules, then: &[(&str, ThenZnode)], now: &[(&str, LiveZnode)]) -> PlanDraft {
+pub fn drafted(rules: &PlanRules, then: &[(&str, ZnodeAsOf)], now: &[(&str, LiveZnode)]) -> PlanDraft {
     let now = now.iter().map(|(at, znode)| (path(at), znode.clone()));
     let live = LiveTree(now.collect());
     let mut planner = Planner::new(rules, &live);

@@ -7,16 +7,16 @@ use bridge_query::{Certainty, Doubt};
 use super::*;
 use crate::restore::planner::LeftReason;
 
-fn uncertain(then: ThenZnode, doubt: Doubt) -> ThenZnode {
-    ThenZnode {
+fn uncertain(then: ZnodeAsOf, doubt: Doubt) -> ZnodeAsOf {
+    ZnodeAsOf {
         doubts: vec![doubt],
         ..then
     }
 }
 
 /// A znode of which only the version is known.
-fn of_version(data: DataThen, stat: &Stat) -> ThenZnode {
-    ThenZnode {
+fn of_version(data: DataAsOf, stat: &Stat) -> ZnodeAsOf {
+    ZnodeAsOf {
         existence: Existence::Persistent {
             version: Some(version_of(stat)),
             data,
@@ -53,7 +53,7 @@ fn a_version_that_never_changed_is_left_alone_whatever_is_open_about_it() {
         mzxid: Zxid(5),
         ..Stat::default()
     };
-    for data in [DataThen::Unread, DataThen::Masked, DataThen::Cut(None)] {
+    for data in [DataAsOf::Unread, DataAsOf::Masked, DataAsOf::Cut(None)] {
         let then = uncertain(of_version(data, &stat), Doubt::Removed);
         let now = LiveZnode::Found(LiveState::new(&stat, b"x", false));
         let draft = drafted(&rules(true), &[("/t", then.clone())], &[("/t", now.clone())]);
@@ -75,12 +75,12 @@ fn a_version_that_never_changed_is_left_alone_whatever_is_open_about_it() {
 fn a_value_that_the_journal_does_not_have_whole_is_never_written() {
     let whole = digest_text("whole");
     for (data, is_refused) in [
-        (DataThen::Unread, true),
-        (DataThen::Masked, true),
-        (DataThen::Cut(None), true),
-        (DataThen::Cut(Some(digest_text("other"))), true),
+        (DataAsOf::Unread, true),
+        (DataAsOf::Masked, true),
+        (DataAsOf::Cut(None), true),
+        (DataAsOf::Cut(Some(digest_text("other"))), true),
         // The digest of a value that was cut shows that it is the same.
-        (DataThen::Cut(Some(whole)), false),
+        (DataAsOf::Cut(Some(whole)), false),
     ] {
         let then = of_version(data.clone(), &Stat::default());
         let draft = drafted(&rules(false), &[("/t", then)], &[("/t", live("whole", 1))]);
@@ -107,9 +107,9 @@ fn an_uncertain_znode_is_refused_unless_its_kind_is_accepted() {
     accepting.accepted.insert(Certainty::Superseded);
     assert_eq!(lines_of(drafted(&accepting, &[("/t", then)], &now)), ["set /t"]);
     // Without a value there is nothing to put back.
-    let unread = ThenZnode {
+    let unread = ZnodeAsOf {
         doubts: vec![overwritten],
-        ..of_version(DataThen::Unread, &Stat::default())
+        ..of_version(DataAsOf::Unread, &Stat::default())
     };
     let draft = drafted(&accepting, &[("/t", unread)], &now);
     assert_eq!(draft.left[&path("/t")], LeftReason::ValueUnknown);
@@ -123,7 +123,7 @@ fn an_uncertain_znode_is_refused_unless_its_kind_is_accepted() {
     ];
     accepting.accepted.extend(all);
     for existence in [Existence::Absent, Existence::Unknown] {
-        let removed = ThenZnode {
+        let removed = ZnodeAsOf {
             existence,
             doubts: vec![Doubt::Removed],
         };

@@ -36,9 +36,9 @@ fn create(at: u64) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(1_795_355_000_120),
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: ZnodePath::parse(&format!("/a/{at}")).unwrap(),
-            what: ChangeKind::Created { read },
+            kind: ChangeKind::Created { read },
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),

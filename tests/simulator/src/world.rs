@@ -453,7 +453,7 @@ impl World {
                     format!(
                         "    {:?} {:?}",
                         entry.root.as_ref().map(ZnodePath::as_str),
-                        entry.word
+                        entry.kind
                     )
                 });
             }

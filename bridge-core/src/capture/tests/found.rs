@@ -35,7 +35,7 @@ fn a_gap_ends_after_the_record_that_counts_a_version_overwritten_during_its_walk
     let next = bench.input(Input::Events(vec![event("/a", EventKind::Changed, 6)]));
     bench.answer(follow, vec![found(stat(1, 6, 2, 4, 1), None)]);
     bench.answer(ticket(&next), vec![found(stat(1, 6, 2, 4, 1), None)]);
-    let last = bench.image.appended.last().map(|entry| &entry.word);
+    let last = bench.image.appended.last().map(|entry| &entry.kind);
     let Some(RecordKind::GapEnd { to_zxid, .. }) = last else {
         panic!("{last:?}");
     };
@@ -137,10 +137,10 @@ fn a_child_that_the_walk_recorded_survives_the_delete_of_its_recreated_parent_th
     bench.answer(read, vec![found(stat(9, 9, 0, 9, 0), None)]);
     let (parent, child) = (found(stat(9, 9, 0, 9, 1), None), found(stat(9, 9, 0, 9, 0), None));
     bench.answer(ticket(&window), vec![parent, Outcome::Missing, child]);
-    let recorded: Vec<&ChangeKind> = bench.image.changes().map(|change| &change.what).collect();
+    let recorded: Vec<&ChangeKind> = bench.image.changes().map(|change| &change.kind).collect();
     let deletes = recorded
         .iter()
-        .filter(|what| matches!(what, ChangeKind::Deleted { .. }))
+        .filter(|kind| matches!(kind, ChangeKind::Deleted { .. }))
         .count();
     assert_eq!(
         deletes, 1,
@@ -251,7 +251,7 @@ fn assert_child_ended(bench: &Bench) {
     let recorded = bench.image.changes().nth(2).unwrap();
     let at = DeletedAt::Bound(Zxid(9));
     assert_eq!(
-        (recorded.path.as_str(), &recorded.what),
+        (recorded.path.as_str(), &recorded.kind),
         ("/a/x/y", &ChangeKind::Deleted { at })
     );
     assert!(!bench.image.image().contains_key(&path("/a/x/y")));
@@ -309,7 +309,7 @@ fn a_child_that_a_walk_reads_in_the_next_incarnation_of_its_parent_is_recorded_a
     let recorded: Vec<_> = bench
         .image
         .changes()
-        .map(|change| (change.path.as_str(), change.what.op()))
+        .map(|change| (change.path.as_str(), change.kind.op()))
         .collect();
     let last_create = |path: &str| {
         recorded
@@ -347,7 +347,7 @@ fn a_list_that_is_answered_after_the_delete_of_its_znode_was_recorded_does_not_r
     bench.answer(list, vec![found(stat(2, 2, 0, 4, 0), Some(&[]))]);
     bench.answer(ticket(&requests), vec![found(stat(1, 6, 1, 5, 0), None)]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let ops: Vec<Op> = bench.image.changes().map(|change| change.what.op()).collect();
+    let ops: Vec<Op> = bench.image.changes().map(|change| change.kind.op()).collect();
     assert_eq!(ops, [Op::Snapshot, Op::Snapshot, Op::Delete, Op::Update]);
 }
 
@@ -376,7 +376,7 @@ fn the_children_of_a_znode_that_was_deleted_before_its_list_was_requested_are_re
     }
     assert_eq!(bench.capture.state(), CaptureState::Live);
     let recorded = bench.image.changes();
-    let recorded = recorded.map(|change| (change.path.as_str(), change.what.op()));
+    let recorded = recorded.map(|change| (change.path.as_str(), change.kind.op()));
     let below: Vec<_> = recorded.filter(|(path, _)| *path != "/a").collect();
     let expected = [
         ("/a/x", Op::Snapshot),
@@ -449,7 +449,7 @@ fn the_gap_of_a_root_that_is_not_there_reaches_as_far_as_what_is_above_it() {
             assert_eq!(bench.capture.state(), CaptureState::Live);
             bench.input(Input::Disconnected);
         }
-        let ends: Vec<_> = bench.image.appended.iter().map(|entry| &entry.word).collect();
+        let ends: Vec<_> = bench.image.appended.iter().map(|entry| &entry.kind).collect();
         assert!(
             matches!(ends[1], RecordKind::RunEnd { zxid: None, .. }),
             "{ends:?}"
@@ -487,8 +487,8 @@ fn a_gap_that_begins_with_a_transaction_begins_before_its_first_record() {
     let written = || found(stat(1, 9, 1, 1, 0), None);
     bench.answer(ticket(&reads), vec![written(), written()]);
     let recorded: Vec<_> = bench.image.appended.iter().rev().take(3).collect();
-    let ops = recorded.iter().rev().map(|entry| match &entry.word {
-        RecordKind::Change(change) => change.what.op(),
+    let ops = recorded.iter().rev().map(|entry| match &entry.kind {
+        RecordKind::Change(change) => change.kind.op(),
         RecordKind::GapBegin { .. } => Op::GapBegin,
         other => panic!("{other:?}"),
     });

@@ -62,7 +62,7 @@ impl Bench {
     /// The `acl` records: at which change, and with which list.
     fn recorded(&self) -> Vec<(i32, Option<Vec<Acl>>)> {
         let changes = self.image.changes();
-        let acls = changes.filter_map(|change| match &change.what {
+        let acls = changes.filter_map(|change| match &change.kind {
             ChangeKind::AclChanged { stat, acl, .. } => Some((stat.aversion, acl.clone())),
             _ => None,
         });
@@ -94,7 +94,7 @@ fn the_answer_that_shows_a_changed_list_and_all_later_inputs_wait_for_it() {
     let changes: Vec<_> = bench
         .image
         .changes()
-        .map(|change| change.what.op().as_str())
+        .map(|change| change.kind.op().as_str())
         .collect();
     assert_eq!(changes[changes.len() - 2..], ["update", "acl"]);
     bench.answer(ticket(&requests), vec![found(after(2, 1), None)]);
@@ -197,7 +197,7 @@ fn of_new(bench: &Bench) -> Vec<(String, Option<Option<Vec<Acl>>>)> {
     let changes = bench.image.changes();
     let new = changes.filter(|change| {
         matches!(
-            change.what,
+            change.kind,
             ChangeKind::Created { .. } | ChangeKind::Listed { .. }
         )
     });

@@ -16,7 +16,7 @@ impl Bench {
             .appended
             .iter()
             .rev()
-            .find_map(|entry| match &entry.word {
+            .find_map(|entry| match &entry.kind {
                 RecordKind::GapEnd {
                     from_zxid, reason, ..
                 } => Some((*from_zxid, *reason)),

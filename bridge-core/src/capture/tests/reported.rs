@@ -16,7 +16,7 @@ fn a_gap_never_claims_as_reported_a_version_that_no_record_has_accounted_for() {
     bench.input(Input::Disconnected);
     let root = bench.connect();
     bench.answer(root, vec![found(stat(1, 7, 2, 6, 1), Some(&["x"]))]);
-    let from_zxid = bench.image.appended.iter().find_map(|entry| match &entry.word {
+    let from_zxid = bench.image.appended.iter().find_map(|entry| match &entry.kind {
         RecordKind::GapBegin { from_zxid, .. } => Some(from_zxid),
         _ => None,
     });

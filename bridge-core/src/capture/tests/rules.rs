@@ -121,7 +121,7 @@ impl Bench {
     }
 
     pub(super) fn last(&self) -> &ChangeKind {
-        &self.image.changes().last().unwrap().what
+        &self.image.changes().last().unwrap().kind
     }
 }
 
@@ -241,7 +241,7 @@ fn a_delete_found_by_comparing_needs_a_parent_that_shows_it() {
         !bench
             .image
             .changes()
-            .any(|change| matches!(change.what, ChangeKind::Deleted { .. }))
+            .any(|change| matches!(change.kind, ChangeKind::Deleted { .. }))
     );
 }
 
@@ -257,7 +257,7 @@ fn a_delete_found_by_comparing_is_bound_by_its_parent() {
     );
     let Some(RecordKind::GapEnd {
         differences, reason, ..
-    }) = bench.image.appended.last().map(|entry| &entry.word)
+    }) = bench.image.appended.last().map(|entry| &entry.kind)
     else {
         panic!("{:?}", bench.image.appended.last());
     };
@@ -285,7 +285,7 @@ fn a_znode_deleted_and_created_again_at_the_same_version_is_a_delete_and_a_creat
     let (mut bench, first) = reconnected_with_a_child();
     let requests = bench.answer(first, vec![found(stat(1, 1, 0, 8, 1), Some(&["x"]))]);
     bench.answer(ticket(&requests), vec![found(stat(8, 8, 0, 8, 0), None)]);
-    let tail: Vec<_> = bench.image.changes().map(|change| &change.what).collect();
+    let tail: Vec<_> = bench.image.changes().map(|change| &change.kind).collect();
     assert!(matches!(
         tail[tail.len() - 2..],
         [
@@ -324,7 +324,7 @@ fn an_unreadable_znode_is_counted_and_named_and_never_taken_for_deleted() {
         !bench
             .image
             .changes()
-            .any(|change| matches!(change.what, ChangeKind::Deleted { .. }))
+            .any(|change| matches!(change.kind, ChangeKind::Deleted { .. }))
     );
 }
 
@@ -348,7 +348,7 @@ fn a_delete_below_an_unreadable_znode_has_a_bound_because_its_incarnation_is_unk
         at: DeletedAt::Bound(Zxid(30)),
     };
     let change = bench.image.changes().last().unwrap();
-    assert_eq!((&change.what, change.missed), (&expected, None));
+    assert_eq!((&change.kind, change.missed), (&expected, None));
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn an_accepted_baseline_deletes_the_known_incarnations_children_first_and_create
     bench.answer(root, vec![found(stat(0, 0, 0, 0, 0), Some(&[]))]);
     let changes = bench.image.changes().skip(before);
     let recorded: Vec<_> = changes
-        .map(|change| (change.path.as_str(), &change.what))
+        .map(|change| (change.path.as_str(), &change.kind))
         .collect();
     let gone = ChangeKind::Deleted {
         at: DeletedAt::Unknown,
@@ -432,10 +432,10 @@ fn servers_that_lag_leave_one_gap_however_many_were_tried() {
     }
     bench.answer(root, vec![found(stat(1, 1, 0, 9, 0), Some(&[]))]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let gaps: Vec<&RecordKind> = bench.image.appended.iter().map(|entry| &entry.word).collect();
+    let gaps: Vec<&RecordKind> = bench.image.appended.iter().map(|entry| &entry.kind).collect();
     let begins = gaps
         .iter()
-        .filter(|word| matches!(word, RecordKind::GapBegin { .. }));
+        .filter(|kind| matches!(kind, RecordKind::GapBegin { .. }));
     assert_eq!(begins.count(), 1, "{gaps:?}");
 }
 
@@ -452,7 +452,7 @@ fn an_accepted_baseline_keeps_incarnations_that_still_exist_and_records_only_val
     bench.answer(ticket(&requests), vec![found(stat(5, 5, 0, 4, 0), None)]);
     assert_eq!(bench.image.changes().count(), before, "{:?}", bench.last());
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let Some(RecordKind::GapEnd { to_zxid, .. }) = bench.image.appended.last().map(|entry| &entry.word)
+    let Some(RecordKind::GapEnd { to_zxid, .. }) = bench.image.appended.last().map(|entry| &entry.kind)
     else {
         panic!("{:?}", bench.image.appended.last());
     };

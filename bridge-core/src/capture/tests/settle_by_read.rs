@@ -67,7 +67,7 @@ fn live_with(there: &[(&str, u64)], change: impl FnOnce(&mut Limits)) -> (Bench,
 
 fn recorded(bench: &Bench, skipped: usize) -> Vec<(String, &'static str, u64)> {
     let changes = bench.image.changes().skip(skipped);
-    let words = changes.map(|change| match &change.what {
+    let words = changes.map(|change| match &change.kind {
         ChangeKind::Created { read } => (change.path.to_string(), "create", read.stat.czxid.0),
         ChangeKind::Updated { read } => (change.path.to_string(), "update", read.stat.mzxid.0),
         ChangeKind::Deleted {
@@ -267,7 +267,7 @@ fn a_gap_reaches_the_incarnations_that_were_created_and_deleted_unread_during_it
         owned(&expected),
         "the deleted incarnation was never read"
     );
-    let last = &bench.image.appended.last().unwrap().word;
+    let last = &bench.image.appended.last().unwrap().kind;
     assert!(
         matches!(
             last,

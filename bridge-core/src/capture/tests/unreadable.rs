@@ -93,7 +93,7 @@ fn a_process_that_ends_after_it_found_a_dead_watch_leaves_the_gap_of_an_unknown_
     let again = bench.connect();
     bench.answer(again, vec![found(stat(1, 12, 1, 1, 0), Some(&[]))]);
     assert_eq!(bench.capture.state(), CaptureState::Live);
-    let reason = bench.image.appended.iter().find_map(|entry| match entry.word {
+    let reason = bench.image.appended.iter().find_map(|entry| match entry.kind {
         RecordKind::GapBegin { reason, .. } => Some(reason),
         _ => None,
     });

@@ -84,8 +84,8 @@ impl Tail for CountedTail {
         self.0.recall(seqs)
     }
 
-    fn restate(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
-        self.0.restate(run, limit)
+    fn snapshot_page(&mut self, run: &SinkRun, limit: ReadLimit) -> Result<RunPage, JournalError> {
+        self.0.snapshot_page(run, limit)
     }
 }
 

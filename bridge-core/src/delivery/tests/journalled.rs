@@ -33,16 +33,16 @@ fn entry(step: u64) -> Append {
             99,
         )),
     };
-    let what = match version {
+    let kind = match version {
         0 => ChangeKind::Created { read },
         _ => ChangeKind::Updated { read },
     };
     Append {
         root: Some(ZnodePath::slash()),
         captured: Timestamp(0),
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: ZnodePath::slash().child(&format!("node-{node}")),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -53,7 +53,7 @@ fn entry(step: u64) -> Append {
 }
 
 /// One life of the program: the writer, and one sink with its reader.
-struct Life {
+struct ProcessRun {
     journal: Journal,
     durable: watch::Sender<Seq>,
     progress: mpsc::Receiver<SinkProgress>,
@@ -63,8 +63,8 @@ struct Life {
     stop: CancellationToken,
 }
 
-impl Life {
-    fn begin(file: &Path, destination: &MemoryDestination, script: &FaultScript) -> Life {
+impl ProcessRun {
+    fn begin(file: &Path, destination: &MemoryDestination, script: &FaultScript) -> ProcessRun {
         let mut journal = Journal::open(file, &JournalOptions::new("main")).unwrap();
         let oldest = journal.oldest().unwrap();
         let start = Start::Earliest.first_cursor(oldest, journal.tail()).cursor;
@@ -100,7 +100,7 @@ impl Life {
             stop: stop.clone(),
             drain: Duration::from_secs(1),
         });
-        Life {
+        ProcessRun {
             journal,
             durable,
             progress,
@@ -172,12 +172,12 @@ async fn a_sink_goes_on_in_a_real_journal_where_the_crash_left_its_cursor() {
         .deliveries([Fault::None, Fault::DropMidway, Fault::FailAfterWrite])
         .rejects([33]);
 
-    let mut life = Life::begin(&file, &destination, &script);
-    life.write_until(0..150, 60).await;
-    life.crash().await;
-    let mut life = Life::begin(&file, &destination, &script);
-    life.write_until(150..200, 200).await;
-    let status = life.end().await;
+    let mut process = ProcessRun::begin(&file, &destination, &script);
+    process.write_until(0..150, 60).await;
+    process.crash().await;
+    let mut process = ProcessRun::begin(&file, &destination, &script);
+    process.write_until(150..200, 200).await;
+    let status = process.end().await;
 
     assert_eq!((status.cursor, status.lag_records), (Seq(200), 0));
     let mut reader = Reader::open(&file).unwrap();
@@ -209,24 +209,27 @@ async fn dead_letters_are_delivered_again_and_those_that_are_accepted_go() {
     let file = folder.path().join("main.journal");
     let destination = MemoryDestination::default();
     let script = FaultScript::new().rejects([7, 8, 40, 41]);
-    let mut life = Life::begin(&file, &destination, &script);
-    life.write_until(0..50, 50).await;
-    life.end().await;
+    let mut process = ProcessRun::begin(&file, &destination, &script);
+    process.write_until(0..50, 50).await;
+    process.end().await;
 
     let still = FaultScript::new().rejects([8]);
-    let mut life = Life::begin(&file, &destination, &still);
+    let mut process = ProcessRun::begin(&file, &destination, &still);
     let seqs = |seqs: &[u64]| seqs.iter().map(|seq| Seq(*seq)).collect::<Vec<_>>();
-    life.orders
+    process
+        .orders
         .send(OperatorRequest::Drop(seqs(&[41])))
         .await
         .unwrap();
-    life.orders
+    process
+        .orders
         .send(OperatorRequest::Retry(seqs(&[7, 8, 40])))
         .await
         .unwrap();
-    life.store_until(|status| status.rejected == 1 && status.delivered == 2)
+    process
+        .store_until(|status| status.rejected == 1 && status.delivered == 2)
         .await;
-    life.end().await;
+    process.end().await;
 
     assert!(destination.seqs().ends_with(&[7, 40]), "{:?}", destination.seqs());
     let mut reader = Reader::open(&file).unwrap();
@@ -242,8 +245,8 @@ async fn records_are_delivered_once_more_in_order_as_far_as_they_were_dealt_with
     let file = folder.path().join("main.journal");
     let destination = MemoryDestination::default();
     let script = FaultScript::new().rejects([7]);
-    let mut life = Life::begin(&file, &destination, &script);
-    life.write_until(0..50, 50).await;
+    let mut process = ProcessRun::begin(&file, &destination, &script);
+    process.write_until(0..50, 50).await;
     let mut reader = Reader::open(&file).unwrap();
     let all = ReadLimit {
         records: 99,
@@ -256,10 +259,11 @@ async fn records_are_delivered_once_more_in_order_as_far_as_they_were_dealt_with
         records: named.take(10).chain(ahead).collect(),
         current_to: None,
     });
-    life.orders.send(order).await.unwrap();
-    life.store_until(|status| status.replay.named == 11 && status.parked.replaying == 0)
+    process.orders.send(order).await.unwrap();
+    process
+        .store_until(|status| status.replay.named == 11 && status.parked.replaying == 0)
         .await;
-    let status = life.end().await;
+    let status = process.end().await;
 
     // 7 is a dead letter, and stays one; 99 was never dealt with.
     let again: Vec<u64> = (5..15).filter(|seq| *seq != 7).collect();
@@ -277,10 +281,10 @@ async fn records_that_a_destination_refuses_for_now_wait_in_the_journal_over_a_c
     let file = folder.path().join("main.journal");
     let destination = MemoryDestination::default();
     let script = FaultScript::new().defers([3], u32::MAX);
-    let mut life = Life::begin(&file, &destination, &script);
-    life.write_until(0..50, 50).await;
+    let mut process = ProcessRun::begin(&file, &destination, &script);
+    process.write_until(0..50, 50).await;
     let rows = Reader::open(&file).unwrap().parked("one", Seq::ZERO, 99).unwrap();
-    life.crash().await;
+    process.crash().await;
 
     let parked: Vec<u64> = rows.iter().map(|row| row.seq.0).collect();
     assert_eq!(
@@ -290,9 +294,9 @@ async fn records_that_a_destination_refuses_for_now_wait_in_the_journal_over_a_c
     );
     assert_eq!(destination.seqs().len(), 40);
     let recovered = FaultScript::new();
-    let mut life = Life::begin(&file, &destination, &recovered);
-    life.store_until(|status| status.delivered == 10).await;
-    life.end().await;
+    let mut process = ProcessRun::begin(&file, &destination, &recovered);
+    process.store_until(|status| status.delivered == 10).await;
+    process.end().await;
 
     assert_eq!(destination.seqs()[40..], parked);
     let left = Reader::open(&file).unwrap().parked("one", Seq::ZERO, 99).unwrap();

@@ -149,14 +149,14 @@ impl World {
                 let records = self.stage.read(through);
                 self.stage.fetched(records, Parts::default());
             }
-            Some(Task::FetchSnapshot(run)) => self.restate(*run),
+            Some(Task::FetchSnapshot(run)) => self.snapshot_page(*run),
             Some(Task::Deliver(batch)) => self.deliver(&batch),
             Some(other) => panic!("nobody ordered {other:?}"),
         }
         true
     }
 
-    fn restate(&mut self, mut run: SinkRun) {
+    fn snapshot_page(&mut self, mut run: SinkRun) {
         let (position, limit) = (run.at, self.stage.random.random_range(1..4));
         if self.driver == Driver::TellsTheNewest {
             run.at = Some(Seq(self.stage.records.len() as u64));

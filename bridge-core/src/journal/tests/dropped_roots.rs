@@ -89,10 +89,10 @@ fn a_root_that_is_watched_and_dropped_again_has_a_delete_with_an_id_of_its_own()
     let mut journal = known(&scratch);
     delete_dropped_root(&mut journal, &path("/g"), &[], NOON).unwrap();
     let run = Uuid::from_u128(7);
-    let of_root = |word| Append {
+    let of_root = |kind| Append {
         root: Some(path("/g")),
         captured: NOON,
-        word,
+        kind,
     };
     let listed = TREE[..6].iter().zip(1..).map(|(path, index)| {
         let read = read(stat(index, index, 0), "v");

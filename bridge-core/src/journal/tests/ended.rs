@@ -45,7 +45,7 @@ fn undated(at: &str) -> Append {
             at: DeletedAt::Unknown,
         },
     );
-    if let RecordKind::Change(change) = &mut append.word {
+    if let RecordKind::Change(change) = &mut append.kind {
         change.missed = None;
     }
     append

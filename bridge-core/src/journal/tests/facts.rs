@@ -25,7 +25,7 @@ fn facts(kind: LifetimeKind, acl: Option<Vec<Acl>>) -> NodeFacts {
 /// A create with facts.
 fn created_with(at: &str, zxid: u64, facts: NodeFacts) -> Append {
     let mut append = created(at, zxid, "value");
-    if let RecordKind::Change(change) = &mut append.word {
+    if let RecordKind::Change(change) = &mut append.kind {
         change.facts = Some(Box::new(facts));
     }
     append
@@ -49,7 +49,7 @@ fn shown(scratch: &Scratch, tail: Seq) -> Vec<Shown> {
     let (mut next, mut all) = (Some(run), Vec::new());
     let mut reader = scratch.reader();
     while let Some(run) = next {
-        let page = reader.restate(&run, ALL).unwrap();
+        let page = reader.snapshot_page(&run, ALL).unwrap();
         all.extend(page.records);
         next = page.next;
     }
@@ -125,7 +125,7 @@ fn a_znode_that_is_restated_has_its_facts_in_its_record() {
     let known = facts(LifetimeKind::Ttl, Some(list("one")));
     let run = Uuid::from_u128(7);
     let mut again = seen("/a", ChangeKind::Restated { run, index: 1 });
-    if let RecordKind::Change(change) = &mut again.word {
+    if let RecordKind::Change(change) = &mut again.kind {
         (change.fidelity, change.missed) = (Fidelity::Reconciled, None);
     }
     append_all(&mut journal, [created_with("/a", 1, known), again]);

@@ -277,9 +277,9 @@ fn lives_brackets_and_access_control_lists_stay_and_nothing_is_folded_across_the
                 },
             ),
             updated("/a", 5, 7, 2, "newest"),
-            word(Some("/"), gap(false)),
+            control_record(Some("/"), gap(false)),
             updated("/a", 5, 8, 3, "found"),
-            word(Some("/"), gap(true)),
+            control_record(Some("/"), gap(true)),
             updated("/a", 5, 9, 4, "seen"),
         ],
     );
@@ -375,7 +375,7 @@ fn a_run_from_the_image_is_the_same_after_compaction() {
         let mut reader = scratch.reader();
         let mut next = Some(run);
         while let Some(run) = next {
-            let page = reader.restate(&run, ALL).unwrap();
+            let page = reader.snapshot_page(&run, ALL).unwrap();
             delivered.extend(page.records);
             next = page.next;
         }

@@ -195,7 +195,7 @@ impl Trial {
 
     fn an_entry(&mut self) -> Append {
         if self.random.random_bool(0.02) {
-            return word(None, RecordKind::Heartbeat { zxid: None });
+            return control_record(None, RecordKind::Heartbeat { zxid: None });
         }
         let missed = self.random.random_range(0..3_u64) / 2;
         let at = format!("/{}", self.random.random_range(0..4));
@@ -221,7 +221,7 @@ impl Trial {
             }
             _ => updated(&at, czxid, zxid, version + 1 + missed as i32, &value),
         };
-        if let RecordKind::Change(change) = &mut entry.word {
+        if let RecordKind::Change(change) = &mut entry.kind {
             change.missed = Some(missed);
             change.superseded = (0..missed).map(|nth| Zxid(zxid - missed + nth)).collect();
         }

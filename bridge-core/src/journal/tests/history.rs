@@ -7,13 +7,13 @@ use crate::journal::{Journal, JournalWriter, Position};
 use crate::number::{Seq, Zxid};
 use crate::record::{Fidelity, Timestamp};
 
-fn change(at: &str, captured: i64, what: ChangeKind) -> Append {
+fn change(at: &str, captured: i64, kind: ChangeKind) -> Append {
     Append {
         root: Some(path("/")),
         captured: Timestamp(NOON.0 + captured),
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: path(at),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),

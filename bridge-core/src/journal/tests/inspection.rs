@@ -11,13 +11,13 @@ use crate::journal::{BacklogChange, Inspection, Journal, JournalWriter, SinkProg
 use crate::number::{Seq, SessionId, Zxid};
 use crate::record::{Data, DataForm, Fidelity, Timestamp, Txn, TxnKind};
 
-fn change(at: &str, what: ChangeKind) -> Append {
+fn change(at: &str, kind: ChangeKind) -> Append {
     Append {
         root: Some(path("/")),
         captured: NOON,
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: path(at),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -126,7 +126,7 @@ fn a_position_before_a_recorded_transaction_and_a_damaged_proof_are_found() {
         rest: 0,
     };
     let mut append = created("/a", 10);
-    if let RecordKind::Change(change) = &mut append.word {
+    if let RecordKind::Change(change) = &mut append.kind {
         change.txn = Some(Box::new(txn));
     }
     let scratch = Scratch::new();

@@ -201,7 +201,7 @@ fn a_path_that_is_gone_leaves_with_its_last_record_and_its_number_is_not_used_ag
         &mut journal,
         [
             deleted("/z", 6),
-            word(None, crate::append::RecordKind::Heartbeat { zxid: None }),
+            control_record(None, crate::append::RecordKind::Heartbeat { zxid: None }),
         ],
     );
     journal.maintain(Timestamp(NOON.0 + 60_001), 100).unwrap();

@@ -338,15 +338,15 @@ impl Trial {
     }
 
     fn entry(&mut self) -> Append {
-        let word = if self.random.random_bool(0.1) {
+        let kind = if self.random.random_bool(0.1) {
             self.control()
         } else {
             RecordKind::Change(self.change())
         };
         Append {
-            root: (!matches!(word, RecordKind::Heartbeat { .. })).then(ZnodePath::slash),
+            root: (!matches!(kind, RecordKind::Heartbeat { .. })).then(ZnodePath::slash),
             captured: Timestamp(self.clock),
-            word,
+            kind,
         }
     }
 
@@ -383,7 +383,7 @@ impl Trial {
     fn change(&mut self) -> Change {
         self.zxid += self.random.random_range(1..5);
         let path = self.path();
-        let what = match self.model.image.get(&path).cloned() {
+        let kind = match self.model.image.get(&path).cloned() {
             None => self.change_of_absent(),
             Some(znode) => self.change_of_living(&znode),
         };
@@ -393,7 +393,7 @@ impl Trial {
         let superseded = self.random.random_range(0..=SUPERSEDED_MAX as u64);
         Change {
             path,
-            what,
+            kind,
             fidelity,
             missed: self.random.random_bool(0.7).then_some(superseded),
             superseded: (0..superseded / 8)

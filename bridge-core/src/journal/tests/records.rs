@@ -161,12 +161,12 @@ fn the_delete_of_a_life_that_nobody_saw_is_named_by_its_bound_or_its_position() 
 
 #[test]
 fn a_create_that_nobody_read_gets_the_data_of_a_later_read() {
-    let what = ChangeKind::CreatedUnread {
+    let kind = ChangeKind::CreatedUnread {
         czxid: Zxid(5),
         ephemeral: Some(true),
         ctime: Some(Timestamp(77)),
     };
-    let record = last_of(vec![seen("/a", what)]);
+    let record = last_of(vec![seen("/a", kind)]);
     assert_eq!((record.zxid, record.zxid_kind), (Some(Zxid(5)), ZxidKind::Exact));
     assert_eq!(record.after, EMPTY);
     assert_eq!(record.ephemeral, Some(true));
@@ -175,10 +175,10 @@ fn a_create_that_nobody_read_gets_the_data_of_a_later_read() {
 
 #[test]
 fn a_create_found_by_comparing_is_named_by_the_version_that_it_holds() {
-    let what = || ChangeKind::Created {
+    let kind = || ChangeKind::Created {
         read: read(stat(5, 8, 3), "x"),
     };
-    for (entry, version) in [(seen("/a", what()), 0), (found("/a", what()), 3)] {
+    for (entry, version) in [(seen("/a", kind()), 0), (found("/a", kind()), 3)] {
         let record = last_of(vec![entry]);
         let identity = Identity::Create {
             czxid: Zxid(5),
@@ -200,14 +200,14 @@ fn an_acl_record_repeats_the_data_and_moves_the_stat() {
         id: "anyone".into(),
         perms: "r".into(),
     }];
-    let what = ChangeKind::AclChanged {
+    let kind = ChangeKind::AclChanged {
         zxid: None,
         stat: moved,
         acl: Some(acl.clone()),
     };
     let scratch = Scratch::new();
     let mut journal = scratch.open();
-    append_all(&mut journal, [created("/a", 5, "x"), found("/a", what)]);
+    append_all(&mut journal, [created("/a", 5, "x"), found("/a", kind)]);
     let record = scratch.records().pop().unwrap();
     assert_eq!((record.zxid, record.zxid_kind), (None, ZxidKind::Unknown));
     assert_eq!(record.before, state(stat(5, 5, 0), "x"));
@@ -240,10 +240,10 @@ fn a_listing_is_bracketed_and_its_znodes_are_numbered() {
     append_all(
         &mut scratch.open(),
         [
-            word(Some("/"), RecordKind::RunBegin { run }),
+            control_record(Some("/"), RecordKind::RunBegin { run }),
             found("/a", listed),
             found("/a", restated),
-            word(Some("/"), end),
+            control_record(Some("/"), end),
         ],
     );
     let records = scratch.records();
@@ -278,7 +278,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
     append_all(
         &mut scratch.open(),
         [
-            word(
+            control_record(
                 Some("/a"),
                 RecordKind::GapBegin {
                     epoch,
@@ -286,7 +286,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
                     reason,
                 },
             ),
-            word(
+            control_record(
                 Some("/a"),
                 RecordKind::GapEnd {
                     epoch,
@@ -296,7 +296,7 @@ fn gaps_and_heartbeats_are_kept_as_they_were_said() {
                     differences: 2,
                 },
             ),
-            word(None, RecordKind::Heartbeat { zxid: None }),
+            control_record(None, RecordKind::Heartbeat { zxid: None }),
         ],
     );
     let records = scratch.records();
@@ -417,7 +417,7 @@ fn after_a_new_baseline_older_zxids_are_accepted_again() {
     let record = last_of(vec![
         created("/a", 8, "x"),
         deleted("/a", 9),
-        word(Some("/"), rebaselined),
+        control_record(Some("/"), rebaselined),
         created("/a", 3, "y"),
     ]);
     assert_eq!((record.op, record.zxid), (Op::Create, Some(Zxid(3))));
@@ -452,7 +452,7 @@ fn the_transaction_of_a_change_is_kept_with_its_record() {
     let txns = [Some(whole), Some(bare), None];
     let entries = txns.iter().zip(5..).map(|(txn, zxid)| {
         let mut entry = created(&format!("/n{zxid}"), zxid, "x");
-        let RecordKind::Change(change) = &mut entry.word else {
+        let RecordKind::Change(change) = &mut entry.kind else {
             unreachable!("it is a change");
         };
         change.txn = txn.clone().map(Box::new);

@@ -117,13 +117,13 @@ pub fn data(text: &str) -> Data {
 }
 
 /// A change seen as it happened.
-pub fn seen(at: &str, what: ChangeKind) -> Append {
+pub fn seen(at: &str, kind: ChangeKind) -> Append {
     Append {
         root: Some(ZnodePath::slash()),
         captured: NOON,
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: path(at),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -134,9 +134,9 @@ pub fn seen(at: &str, what: ChangeKind) -> Append {
 }
 
 /// A change found by comparing.
-pub fn found(at: &str, what: ChangeKind) -> Append {
-    let mut entry = seen(at, what);
-    if let RecordKind::Change(change) = &mut entry.word {
+pub fn found(at: &str, kind: ChangeKind) -> Append {
+    let mut entry = seen(at, kind);
+    if let RecordKind::Change(change) = &mut entry.kind {
         change.fidelity = Fidelity::Reconciled;
     }
     entry
@@ -181,11 +181,11 @@ pub fn unread(at: &str, czxid: u64) -> Append {
 }
 
 /// A word about the stream.
-pub fn word(root: Option<&str>, word: RecordKind) -> Append {
+pub fn control_record(root: Option<&str>, kind: RecordKind) -> Append {
     Append {
         root: root.map(path),
         captured: NOON,
-        word,
+        kind,
     }
 }
 

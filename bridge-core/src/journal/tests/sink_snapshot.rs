@@ -15,13 +15,13 @@ use crate::scope::Scope;
 
 const DAY_MS: i64 = 86_400_000;
 
-fn change(root: &str, at: &str, what: ChangeKind) -> Append {
+fn change(root: &str, at: &str, kind: ChangeKind) -> Append {
     Append {
         root: Some(path(root)),
         captured: Timestamp(0),
-        word: RecordKind::Change(Change {
+        kind: RecordKind::Change(Change {
             path: path(at),
-            what,
+            kind,
             fidelity: Fidelity::Exact,
             missed: Some(0),
             superseded: Vec::new(),
@@ -109,7 +109,7 @@ fn read_out(mut reader: Reader, run: SinkRun, mut meanwhile: impl FnMut(usize)) 
         let Some(run) = next else { break };
         assert!(page < 100, "no end");
         meanwhile(page);
-        let page = reader.restate(&run, limit).unwrap();
+        let page = reader.snapshot_page(&run, limit).unwrap();
         let seqs: std::collections::HashSet<Seq> = page.records.iter().map(|record| record.seq).collect();
         assert_eq!(seqs.len(), page.records.len(), "a page names each seq once");
         all.extend(page.records.iter().map(|record| (**record).clone()));
@@ -386,7 +386,7 @@ fn a_run_that_was_cut_goes_on_within_what_is_watched_by_then() {
     let mut reader = Reader::open(&folder.path().join("main.journal")).unwrap();
     let mut run = a_run(None, journal.tail());
     for _ in 0..3 {
-        run = reader.restate(&run, limit).unwrap().next.unwrap();
+        run = reader.snapshot_page(&run, limit).unwrap().next.unwrap();
     }
     assert!(
         run.last().is_some_and(|last| last.starts_with("/a/n")),

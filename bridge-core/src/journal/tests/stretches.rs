@@ -37,7 +37,7 @@ fn story(records: u64) -> impl Iterator<Item = Append> {
         };
         let ahead = if number % 10 == 7 { 5_000 } else { 0 };
         append.captured = Timestamp(1_000 + number.cast_signed() + ahead);
-        if let RecordKind::Change(change) = &mut append.word {
+        if let RecordKind::Change(change) = &mut append.kind {
             change.missed = (number % 3).checked_sub(1);
         }
         append
@@ -118,7 +118,7 @@ fn a_create_counts_as_a_birth_only_if_it_was_seen_as_it_happened() {
     let reconciled = crate::append::ChangeKind::Created { read: read_later };
     assert_eq!(births(found("/b", reconciled)), Some(Zxid(FILLER)));
     let mut missed = created("/b", 5, "x");
-    if let RecordKind::Change(change) = &mut missed.word {
+    if let RecordKind::Change(change) = &mut missed.kind {
         change.missed = None;
     }
     assert_eq!(births(missed), Some(Zxid(FILLER)));

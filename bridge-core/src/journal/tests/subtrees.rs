@@ -7,7 +7,7 @@ use globset::{Glob, GlobSetBuilder};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::scratch::{Scratch, append_all, created, deleted, path, stat, unread, updated, word};
+use super::scratch::{Scratch, append_all, control_record, created, deleted, path, stat, unread, updated};
 use crate::append::{Append, RecordKind};
 use crate::image_txn::{ImageTxn, Progress};
 use crate::journal::{Journal, JournalWriter, Reader};
@@ -149,7 +149,7 @@ fn a_listing_and_a_gap_are_seen_until_they_end() {
         differences: 0,
     };
     check(SubtreeCompleteness::Complete);
-    let first = append_all(&mut journal, [word(Some("/"), begin())]);
+    let first = append_all(&mut journal, [control_record(Some("/"), begin())]);
     let in_gap = |begin: Seq| SubtreeCompleteness::InGap {
         root: path("/"),
         begin,
@@ -157,11 +157,11 @@ fn a_listing_and_a_gap_are_seen_until_they_end() {
     check(in_gap(first));
     append_all(&mut journal, [created("/a/found", 10, "x")]);
     check(in_gap(first));
-    let again = append_all(&mut journal, [word(Some("/"), begin())]);
+    let again = append_all(&mut journal, [control_record(Some("/"), begin())]);
     check(in_gap(again));
-    append_all(&mut journal, [word(Some("/"), end)]);
+    append_all(&mut journal, [control_record(Some("/"), end)]);
     check(SubtreeCompleteness::Complete);
-    append_all(&mut journal, [word(Some("/other"), begin())]);
+    append_all(&mut journal, [control_record(Some("/other"), begin())]);
     check(SubtreeCompleteness::Complete);
     set_listed(&mut journal, false);
     check(SubtreeCompleteness::Listing { root: path("/") });

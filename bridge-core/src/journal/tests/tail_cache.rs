@@ -127,13 +127,13 @@ fn large_values_leave_room_for_few_records() {
     assert_eq!(handed(&mut worker, 4), None);
     assert_eq!(handed(&mut worker, 5), Some(vec![6, 7, 8]));
     // Alone it is more than there is room for.
-    let what = ChangeKind::Created {
+    let kind = ChangeKind::Created {
         read: Read {
             stat: stat(20, 20, 0),
             data: Some(Data::limited(&[0; 5 << 20], DataForm::Auto, usize::MAX)),
         },
     };
-    append_all(&mut journal, [seen("/huge", what)]);
+    append_all(&mut journal, [seen("/huge", kind)]);
     assert_eq!(handed(&mut worker, 8), None);
     assert_eq!(seqs(&worker.read(Seq(8), ALL).unwrap()), [9]);
 }
@@ -147,8 +147,8 @@ fn a_fold_empties_memory_and_nothing_is_added_meanwhile() {
     let mut worker = journal.reader_for("slow").unwrap();
     let write = |version: u64| updated("/a", 1, version + 1, i32::try_from(version).unwrap(), "x");
     append_all(&mut journal, [created("/a", 1, "x"), write(1), write(2)]);
-    let reach = journal.read_marks.clone();
-    let closed = reach.close();
+    let marks = journal.read_marks.clone();
+    let closed = marks.close();
     assert_eq!(handed(&mut worker, 0), None);
     drop(closed);
 

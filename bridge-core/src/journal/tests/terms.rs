@@ -258,7 +258,10 @@ fn the_image_is_at_the_last_record_after_every_kind_of_batch() {
     append_all(&mut journal, [created("/a", 1, "x")]);
     append_all(
         &mut journal,
-        [word(None, crate::append::RecordKind::Heartbeat { zxid: None })],
+        [control_record(
+            None,
+            crate::append::RecordKind::Heartbeat { zxid: None },
+        )],
     );
     journal.append(created("/b", 3, "x")).unwrap();
     journal.rollback().unwrap();

@@ -43,7 +43,7 @@ impl Sink for Hanging {
 }
 
 /// The worker of the sink `slow`.
-struct Lane {
+struct ReadingSink {
     destination: MemoryDestination,
     is_free: watch::Sender<bool>,
     status: watch::Receiver<SinkStatus>,
@@ -51,8 +51,8 @@ struct Lane {
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Lane {
-    fn begin(bench: &Bench, mut reader: Reader) -> Lane {
+impl ReadingSink {
+    fn begin(bench: &Bench, mut reader: Reader) -> ReadingSink {
         let destination = MemoryDestination::default();
         let (is_free, freed) = watch::channel(false);
         let stop = CancellationToken::new();
@@ -85,7 +85,7 @@ impl Lane {
             stop: stop.clone(),
             drain: BOUND,
         });
-        Lane {
+        ReadingSink {
             destination,
             is_free,
             status,
@@ -137,7 +137,7 @@ async fn a_sink_that_hangs_holds_no_capture_and_gets_every_write_once() {
     let mut bench = Bench::begin(&options, |journal| {
         reader = Some(journal.reader_for("slow").unwrap());
     });
-    let mut lane = Lane::begin(&bench, reader.unwrap());
+    let mut sink = ReadingSink::begin(&bench, reader.unwrap());
     let root = bench.connect().await;
     bench.answer(root, vec![znode(1, 3, Some(&[]))]).await;
     bench.status(SourceStatus::is_live).await;
@@ -158,11 +158,11 @@ async fn a_sink_that_hangs_holds_no_capture_and_gets_every_write_once() {
     assert_eq!((status.trouble, status.state), (None, "live"));
     assert!(status.journal.used_bytes <= LIMIT.0, "{:?}", status.journal);
 
-    lane.is_free.send_replace(true);
-    lane.until(|status| status.cursor == Seq(3 + WRITES)).await;
-    check_versions(&lane.destination.arrived());
-    assert!(lane.destination.arrived().len() < WRITES as usize);
-    lane.stop.cancel();
-    lane.task.await.unwrap();
+    sink.is_free.send_replace(true);
+    sink.until(|status| status.cursor == Seq(3 + WRITES)).await;
+    check_versions(&sink.destination.arrived());
+    assert!(sink.destination.arrived().len() < WRITES as usize);
+    sink.stop.cancel();
+    sink.task.await.unwrap();
     bench.end().await;
 }

@@ -28,7 +28,7 @@ impl Bench {
                 .and_then(|_| journal.commit());
             answer.send(registered.map(drop)).unwrap();
         });
-        self.visits.send(task).await.unwrap();
+        self.writer_tasks.send(task).await.unwrap();
         timeout(BOUND, answered)
             .await
             .expect("an answer within the bound")

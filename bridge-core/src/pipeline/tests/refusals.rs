@@ -33,11 +33,11 @@ async fn bench() -> Bench {
 /// The cursors in the journal.
 async fn cursors(bench: &Bench) -> (Option<Seq>, Option<Seq>) {
     let (answer, answered) = oneshot::channel();
-    let visit: WriterTask = Box::new(move |journal| {
+    let writer_task: WriterTask = Box::new(move |journal| {
         let cursors = (journal.cursor("slow").unwrap(), journal.cursor("fast").unwrap());
         let _ = answer.send(cursors);
     });
-    assert!(bench.visits.send(visit).await.is_ok());
+    assert!(bench.writer_tasks.send(writer_task).await.is_ok());
     timeout(BOUND, answered).await.unwrap().unwrap()
 }
 

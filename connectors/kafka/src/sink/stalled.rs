@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::time::{Instant, timeout_at};
 
 use super::{KafkaSink, PURGE_EVERY, SendOutcome, Stop};
-use crate::lingering::{LINGERING_MAX, Late};
+use crate::lingering::{LINGERING_MAX, LateState};
 use crate::producer::{Producer, in_words};
 use crate::topics::ANSWER_BOUND;
 
@@ -82,10 +82,10 @@ impl KafkaSink {
         }
         self.take_late();
         match self.lingering.of(&ticket.record)? {
-            Late::Pending((topic, partition)) => {
+            LateState::Pending((topic, partition)) => {
                 Some(SendOutcome::Held(Some(self.takes_nothing(&topic, partition))))
             }
-            Late::Durable { is_shrunk } => {
+            LateState::Durable { is_shrunk } => {
                 ticket.is_shrunk = is_shrunk;
                 Some(SendOutcome::Durable(()))
             }

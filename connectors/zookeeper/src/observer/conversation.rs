@@ -139,7 +139,7 @@ impl Conversation {
             }
             match self.options.transport.connect(candidate, &self.interrupt) {
                 Ok(stream) => {
-                    let mut talk = Talk {
+                    let mut talk = OpenConversation {
                         conversation: self,
                         leader: candidate,
                         stream: BufReader::with_capacity(READ_BYTES, stream),
@@ -233,14 +233,14 @@ impl<W: Write> Write for TreeProgress<'_, W> {
 }
 
 /// A connection under way.
-struct Talk<'a> {
+struct OpenConversation<'a> {
     conversation: &'a Conversation,
     leader: &'a QuorumAddress,
     stream: BufReader<QuorumStream>,
     refuses_tree: bool,
 }
 
-impl Talk<'_> {
+impl OpenConversation<'_> {
     /// Reads packets until something ends the connection.
     fn follow(&mut self) -> Result<ConversationEnd, ConversationEnd> {
         let (mut learner, first) = Learner::new(self.conversation.options.id);

@@ -113,7 +113,7 @@ struct OpenLog {
 
 /// The transactions of one look at a file.
 #[derive(Debug, Default)]
-struct Look {
+struct FileRead {
     transactions: Vec<Transaction>,
     bytes: usize,
     obstacle: Option<Obstacle>,
@@ -171,7 +171,7 @@ impl LogTail {
         }
     }
 
-    fn took(&mut self, look: Look) -> Vec<Transaction> {
+    fn took(&mut self, look: FileRead) -> Vec<Transaction> {
         self.obstacle = look.obstacle;
         if let Some(last) = look.transactions.last() {
             self.after = last.zxid;
@@ -179,10 +179,10 @@ impl LogTail {
         look.transactions
     }
 
-    fn look(&mut self) -> Result<Look, TailError> {
+    fn look(&mut self) -> Result<FileRead, TailError> {
         match &mut self.open {
             Some(open) => open.look(self.after),
-            None => Ok(Look::default()),
+            None => Ok(FileRead::default()),
         }
     }
 
@@ -253,9 +253,9 @@ impl OpenLog {
     }
 
     /// Reads records until the end of the file, a limit, or something that is none.
-    fn look(&mut self, after: i64) -> Result<Look, TailError> {
+    fn look(&mut self, after: i64) -> Result<FileRead, TailError> {
         self.check_kept()?;
-        let mut look = Look::default();
+        let mut look = FileRead::default();
         if !self.has_header {
             let header = self.read(0, HEADER_BYTES)?;
             self.has_header = check_header(&header).map_err(|cause| self.log_error(cause))?;
@@ -300,7 +300,7 @@ impl OpenLog {
         &mut self,
         bytes: &'a [u8],
         last: &mut i64,
-        look: &mut Look,
+        look: &mut FileRead,
     ) -> Result<(usize, Frame<'a>), TailError> {
         let mut passed = 0;
         loop {

@@ -26,7 +26,7 @@ const ADDRESS_MAX: usize = 64;
 
 /// How a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum ListingMethod {
     FourLetters,
     Admin,
 }
@@ -34,7 +34,7 @@ enum Way {
 /// A server that is asked.
 struct AskedServer {
     server: Server,
-    way: Way,
+    method: ListingMethod,
     /// The last failure, so that it is logged once.
     failure: Option<String>,
 }
@@ -44,12 +44,15 @@ pub(super) struct Asked(Vec<AskedServer>);
 
 impl Asked {
     pub(super) fn new(options: &WhoOptions) -> Asked {
-        let all = [(Way::FourLetters, &options.servers), (Way::Admin, &options.admin)];
-        let servers = all.into_iter().flat_map(|(way, named)| {
+        let all = [
+            (ListingMethod::FourLetters, &options.servers),
+            (ListingMethod::Admin, &options.admin),
+        ];
+        let servers = all.into_iter().flat_map(|(method, named)| {
             let named = named.iter().flat_map(|named| named.servers());
             named.map(move |server| AskedServer {
                 server: server.clone(),
-                way,
+                method,
                 failure: None,
             })
         });
@@ -65,7 +68,7 @@ impl Asked {
 
 impl AskedServer {
     async fn ask(&mut self) -> Vec<(SessionId, String)> {
-        let asked = timeout(BOUND, connections_of(&self.server, self.way)).await;
+        let asked = timeout(BOUND, connections_of(&self.server, self.method)).await;
         let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {} s", BOUND.as_secs())));
         match asked {
             Ok(found) => {
@@ -112,16 +115,16 @@ pub(super) async fn properties_of(server: &Server) -> Result<BTreeMap<String, St
     Ok(texts.collect())
 }
 
-async fn connections_of(server: &Server, way: Way) -> Result<Vec<(SessionId, String)>, String> {
-    let request = match way {
-        Way::FourLetters => "cons".to_owned(),
-        Way::Admin => admin_request(server, "connections"),
+async fn connections_of(server: &Server, method: ListingMethod) -> Result<Vec<(SessionId, String)>, String> {
+    let request = match method {
+        ListingMethod::FourLetters => "cons".to_owned(),
+        ListingMethod::Admin => admin_request(server, "connections"),
     };
     let answer = exchange(server, request.as_bytes()).await;
     let answer = answer.map_err(|error| error.to_string())?;
-    match way {
-        Way::FourLetters => of_cons(&answer),
-        Way::Admin => of_admin(&answer),
+    match method {
+        ListingMethod::FourLetters => of_cons(&answer),
+        ListingMethod::Admin => of_admin(&answer),
     }
 }
 

@@ -168,7 +168,7 @@ impl ImageTxn for Tap {
             _ => {}
         }
         self.head = self.inner.append(entry.clone())?;
-        let is_change = matches!(entry.word, RecordKind::Change(_));
+        let is_change = matches!(entry.kind, RecordKind::Change(_));
         self.trail.borrow_mut().open.push(entry);
         if is_change && self.habit == Some(Habit::TornMulti) {
             self.inner.commit()?;
@@ -390,10 +390,10 @@ fn simulated(kind: JournalErrorKind) -> JournalError {
 
 /// Flips a bit of a field of the Stat that a record leads to.
 fn flip(entry: &mut Append, field: u8) {
-    let RecordKind::Change(change) = &mut entry.word else {
+    let RecordKind::Change(change) = &mut entry.kind else {
         return;
     };
-    let stat = match &mut change.what {
+    let stat = match &mut change.kind {
         ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
             &mut read.stat
         }
@@ -418,11 +418,11 @@ fn flip(entry: &mut Append, field: u8) {
 /// The record of a write that a later one of the same transaction has overwritten, if there is one.
 fn unfolded(entry: &Append) -> Option<Append> {
     let mut first = entry.clone();
-    let RecordKind::Change(change) = &mut first.word else {
+    let RecordKind::Change(change) = &mut first.kind else {
         return None;
     };
     let is_folded = change.txn.is_some() && change.missed > Some(0);
-    if !is_folded || !matches!(change.what, ChangeKind::Updated { .. }) {
+    if !is_folded || !matches!(change.kind, ChangeKind::Updated { .. }) {
         return None;
     }
     change.missed = Some(0);

@@ -32,12 +32,12 @@ impl Judge {
     pub(super) fn check_bracket(&mut self, entry: &Append, bench: &mut Bench<'_>) {
         let Some(root) = entry.root.clone() else {
             assert!(
-                matches!(entry.word, RecordKind::Heartbeat { .. }),
+                matches!(entry.kind, RecordKind::Heartbeat { .. }),
                 "{entry:?} has no root"
             );
             return;
         };
-        match &entry.word {
+        match &entry.kind {
             RecordKind::GapBegin {
                 from_zxid, reason, ..
             } => self.gap_begins(root, *from_zxid, *reason, bench),
@@ -118,10 +118,10 @@ impl Judge {
                 }
             }
             RecordKind::Change(change) => {
-                let is_acl = matches!(change.what, ChangeKind::AclChanged { .. });
+                let is_acl = matches!(change.kind, ChangeKind::AclChanged { .. });
                 let open = self.open.get_mut(&root);
                 if let ChangeKind::Listed { run, index, .. } | ChangeKind::Restated { run, index } =
-                    &change.what
+                    &change.kind
                 {
                     let Some(Open::Run { id, index: last, .. }) = open else {
                         panic!("{entry:?} in {open:?}");

@@ -16,7 +16,7 @@ impl Judge {
             return;
         }
         let (path, is_open) = (&change.path, self.open.contains_key(root));
-        match &change.what {
+        match &change.kind {
             ChangeKind::Created { .. } | ChangeKind::CreatedUnread { .. } | ChangeKind::Listed { .. } => {
                 let Some(parent) = path.parent() else { return };
                 let is_watched = self.roots.iter().any(|root| root.covers(&parent));

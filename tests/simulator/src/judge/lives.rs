@@ -27,7 +27,7 @@ impl Judge {
     /// Takes a change in, before it is folded.
     pub(super) fn note_life(&mut self, change: &Change, bench: &Bench<'_>) {
         let path = change.path.clone();
-        let czxid = match &change.what {
+        let czxid = match &change.kind {
             ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
                 read.stat.czxid
             }

@@ -84,7 +84,7 @@ pub struct Judge {
     last_exact: Zxid,
     /// Transactions whose records are complete.
     told: BTreeSet<Zxid>,
-    telling: Option<Zxid>,
+    zxid_of_records: Option<Zxid>,
     open: BTreeMap<ZnodePath, Open>,
     /// Roots inside a gap or run, and how far the last one of each speaks.
     upto: BTreeMap<ZnodePath, Option<Zxid>>,
@@ -107,7 +107,7 @@ impl Judge {
             lives: Lives::default(),
             last_exact: Zxid::ZERO,
             told: BTreeSet::new(),
-            telling: None,
+            zxid_of_records: None,
             open: BTreeMap::new(),
             upto: roots.iter().map(|root| (root.clone(), None)).collect(),
             owed: BTreeMap::new(),
@@ -117,7 +117,7 @@ impl Judge {
 
     /// Judges the records that one commit made durable.
     pub fn take(&mut self, batch: Vec<Append>, bench: &mut Bench<'_>) {
-        self.telling = None;
+        self.zxid_of_records = None;
         for (at, entry) in batch.iter().enumerate() {
             let next = batch.get(at + 1);
             self.take_entry(entry, next, bench);
@@ -147,8 +147,8 @@ impl Judge {
     fn take_entry(&mut self, entry: &Append, next: Option<&Append>, bench: &mut Bench<'_>) {
         self.count += 1;
         self.check_bracket(entry, bench);
-        let RecordKind::Change(change) = &entry.word else {
-            self.telling = None;
+        let RecordKind::Change(change) = &entry.kind else {
+            self.zxid_of_records = None;
             return;
         };
         let root = entry.root.as_ref().expect("a change has a root");
@@ -167,7 +167,7 @@ impl Judge {
     /// Moves what is known of the path.
     fn fold(&mut self, change: &Change) {
         let path = change.path.clone();
-        match &change.what {
+        match &change.kind {
             ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
                 let before = self.living.get(&path).filter(|known| known.is_read);
                 let known = Known {
@@ -245,7 +245,7 @@ impl Judge {
 
 /// The zxid of the record of a change, where the record has its place by it.
 fn exact_zxid(change: &Change) -> Option<Zxid> {
-    match &change.what {
+    match &change.kind {
         ChangeKind::Created { read } | ChangeKind::Updated { read } => Some(read.stat.mzxid),
         ChangeKind::CreatedUnread { czxid, .. } => Some(*czxid),
         ChangeKind::Deleted {
@@ -261,7 +261,7 @@ fn exact_zxid(change: &Change) -> Option<Zxid> {
 }
 
 fn zxid_of(entry: &Append) -> Option<Zxid> {
-    match &entry.word {
+    match &entry.kind {
         RecordKind::Change(change) => exact_zxid(change),
         _ => None,
     }

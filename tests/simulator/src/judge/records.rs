@@ -14,9 +14,9 @@ impl Judge {
     pub(super) fn check_order(&mut self, change: &Change, bench: &Bench<'_>) {
         if !is_exact(change) {
             // A delete found by comparing may be among those that its transaction is known to have made.
-            let is_of_same = matches!(change.what, ChangeKind::Deleted { at: DeletedAt::Bound(zxid) } if Some(zxid) == self.telling);
-            if !is_of_same && !matches!(change.what, ChangeKind::AclChanged { .. }) {
-                self.telling = None;
+            let is_of_same = matches!(change.kind, ChangeKind::Deleted { at: DeletedAt::Bound(zxid) } if Some(zxid) == self.zxid_of_records);
+            if !is_of_same && !matches!(change.kind, ChangeKind::AclChanged { .. }) {
+                self.zxid_of_records = None;
             }
             return;
         }
@@ -26,12 +26,12 @@ impl Judge {
         let zxid = exact_zxid(change).unwrap_or_else(|| panic!("{change:?} is never exact"));
         assert!(zxid >= self.last_exact, "{change:?} after {}", self.last_exact);
         self.last_exact = zxid;
-        if self.telling != Some(zxid) {
+        if self.zxid_of_records != Some(zxid) {
             assert!(
                 self.told.insert(zxid),
                 "the records of {zxid} are torn apart: {change:?}"
             );
-            self.telling = Some(zxid);
+            self.zxid_of_records = Some(zxid);
         }
     }
 
@@ -42,7 +42,7 @@ impl Judge {
         {
             bench.seen.see(Seen::SupersededMany);
         }
-        match &change.what {
+        match &change.kind {
             ChangeKind::Created { read } | ChangeKind::Listed { read, .. } => {
                 assert!(known.is_none(), "{change:?} over the living {known:?}");
                 check_value(change, &read.stat, bench);
@@ -148,7 +148,7 @@ impl Judge {
 /// A value is one that the znode had, at the zxid that the record says.
 fn check_value(change: &Change, stat: &Stat, bench: &Bench<'_>) {
     let (ChangeKind::Created { read } | ChangeKind::Listed { read, .. } | ChangeKind::Updated { read }) =
-        &change.what
+        &change.kind
     else {
         return;
     };
@@ -212,7 +212,7 @@ fn check_last_versions(change: &Change, known: &Known, life: &Life, bench: &Benc
     if !is_exact(change) || !bench.ensemble.release.sends_zxids || !bench.excuses.is_none() {
         return;
     }
-    let DeletedAt::Exact(gone) = (match &change.what {
+    let DeletedAt::Exact(gone) = (match &change.kind {
         ChangeKind::Deleted { at } => *at,
         _ => return,
     }) else {
