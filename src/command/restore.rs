@@ -356,7 +356,7 @@ impl Planning<'_> {
     }
 }
 
-/// Gaps that are left behind to find a moment outside of all.
+/// Gaps that are left to find a moment outside of all.
 const GAPS_MAX: usize = 20;
 
 /// The last record before a moment at which nothing is open about the subtree as a whole; `None` if none is near.

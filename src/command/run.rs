@@ -169,7 +169,7 @@ fn at_once(signal: u8) -> Failure {
 /// and less than the 30 s after which the supervisors of `docker/` end it.
 const END_BOUND: Duration = Duration::from_secs(25);
 
-/// Tells when the end that was asked for is overdue: a file, a library or a computation does not return.
+/// Returns when the end that was asked for is overdue: a file, a library or a computation does not return.
 struct Overdue(watch::Receiver<bool>);
 
 impl Overdue {

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::opening::take_back_to;
+use super::migrations::take_back_to;
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, ChangeKind, DeletedAt, RecordKind};

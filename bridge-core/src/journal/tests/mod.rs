@@ -14,6 +14,7 @@ mod history;
 mod inspection;
 mod limits;
 mod masking;
+mod migrations;
 mod opening;
 mod place;
 mod progress;

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::folding::{compacting, fold_all};
-use super::opening::take_back_to;
+use super::migrations::take_back_to;
 use super::scratch::*;
 use crate::amount::{Horizon, Span};
 use crate::append::{Append, RecordKind};

@@ -1,6 +1,6 @@
 //! The rows of sources that read transactions: the position, and the ephemeral znodes that are not captured.
 
-use super::opening::take_back_to;
+use super::migrations::take_back_to;
 use super::scratch::*;
 use crate::committed::HistoryPosition;
 use crate::image_txn::ImageTxn;

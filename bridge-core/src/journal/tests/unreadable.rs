@@ -1,6 +1,6 @@
 //! The spans of znodes that may not be read.
 
-use super::opening::take_back_to;
+use super::migrations::take_back_to;
 use super::scratch::*;
 use crate::image_txn::ImageTxn;
 use crate::journal::JournalWriter;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::folding::{compacting, fold_all};
-use super::opening::take_back_to;
+use super::migrations::take_back_to;
 use super::scratch::{Scratch, append_all, created, deleted, path, updated};
 use crate::amount::{Horizon, Span};
 use crate::journal::waypoints::EVERY;

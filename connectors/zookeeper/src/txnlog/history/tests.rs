@@ -460,7 +460,7 @@ fn a_recorded_history_passes_no_end_of_an_epoch_with_a_tree_that_nothing_has_pro
 }
 
 #[test]
-fn dead_records_before_a_snapshot_of_a_later_epoch_are_a_hole_and_hide_nothing_behind_them() {
+fn dead_records_before_a_snapshot_of_a_later_epoch_are_a_hole_and_hide_nothing_after_them() {
     // The leader was stopped, logged three more than its followers, and took the snapshot of the next one.
     let (last, dead) = (NEXT + 2, [NEXT + 3, NEXT + 4, NEXT + 5]);
     let all = written(&[NEXT + 1, last, 2 * NEXT + 1, 2 * NEXT + 2, 2 * NEXT + 3]);
