@@ -233,6 +233,13 @@ pub trait ImageTxn {
     /// If the journal cannot be read, or its content is not valid.
     fn open_unreadable(&mut self, root: &ZnodePath) -> Result<Vec<UnreadableSpan>, JournalError>;
 
+    /// The earliest begin of the spans of a znode and of those above it that have not ended; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or its content is not valid.
+    fn unreadable_since(&mut self, path: &ZnodePath) -> Result<Option<HistoryPoint>, JournalError>;
+
     /// Ends a span that has begun.
     ///
     /// # Errors

@@ -37,6 +37,16 @@ impl HistoryPoint {
             time: self.time.max(other.time),
         }
     }
+
+    /// The earlier one, in each of the three ways.
+    #[must_use]
+    pub fn min(self, other: HistoryPoint) -> HistoryPoint {
+        HistoryPoint {
+            seq: self.seq.min(other.seq),
+            zxid: self.zxid.min(other.zxid),
+            time: self.time.min(other.time),
+        }
+    }
 }
 
 /// The znodes of which a span speaks.

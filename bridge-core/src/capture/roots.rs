@@ -261,13 +261,17 @@ impl StepContext<'_> {
     }
 
     /// Notes that a server denies the read of a znode, and since when its state is not known: since the last complete
-    /// walk, or since what its last Stat shows.
+    /// walk that could read what is above it, or since what its last Stat shows.
     pub(crate) fn deny(&mut self, index: usize, path: &ZnodePath) -> Result<(), JournalError> {
         let root = &self.roots[index].path;
         let Some(extent) = self.unreadable.add(root, path) else {
             return Ok(());
         };
         let mut since = self.image.walked(root)?;
+        // That walk has not read what was below a znode that it could not read.
+        if let Some(above) = self.image.unreadable_since(path)? {
+            since = since.min(above);
+        }
         if let (UnreadableExtent::Znode, Some(node)) = (extent, self.image.node(path)?) {
             since = since.max(HistoryPoint {
                 seq: since.seq,

@@ -319,6 +319,12 @@ impl ImageTxn for Journal {
         })
     }
 
+    fn unreadable_since(&mut self, path: &ZnodePath) -> Result<Option<HistoryPoint>, JournalError> {
+        self.read_beside("reading since when a znode may not be read", |journal| {
+            unreadable::earliest_over(&journal.connection, path)
+        })
+    }
+
     fn end_unreadable(
         &mut self,
         znode: (&ZnodePath, UnreadableExtent),

@@ -137,6 +137,25 @@ pub(super) fn open_below(connection: &Connection, root: &ZnodePath) -> rusqlite:
     Ok(spans)
 }
 
+/// The earliest begin of the spans of a path and of those above it that have not ended.
+pub(super) fn earliest_over(
+    connection: &Connection,
+    path: &ZnodePath,
+) -> rusqlite::Result<Option<HistoryPoint>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT since_seq, since_zxid, since_time FROM unreadable WHERE path = ?1 AND until_seq IS NULL",
+    )?;
+    let mut earliest: Option<HistoryPoint> = None;
+    for over in path.ancestors().chain([path.clone()]) {
+        let mut rows = statement.query([over.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let since = point_at(row, 0)?;
+            earliest = Some(earliest.map_or(since, |known| known.min(since)));
+        }
+    }
+    Ok(earliest)
+}
+
 /// Ends a span.
 pub(super) fn end(
     connection: &Connection,

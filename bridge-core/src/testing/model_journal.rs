@@ -390,6 +390,12 @@ impl ImageTxn for ModelJournal {
         Ok(self.disk.borrow().state.unreadable.open(root))
     }
 
+    fn unreadable_since(&mut self, path: &ZnodePath) -> Result<Option<HistoryPoint>, JournalError> {
+        let spans = self.disk.borrow().state.unreadable.open(&ZnodePath::slash());
+        let over = spans.into_iter().filter(|span| span.path.covers(path));
+        Ok(over.map(|span| span.since).reduce(HistoryPoint::min))
+    }
+
     fn end_unreadable(
         &mut self,
         znode: (&ZnodePath, UnreadableExtent),

@@ -250,6 +250,10 @@ impl ImageTxn for Tap {
         self.inner.open_unreadable(root)
     }
 
+    fn unreadable_since(&mut self, path: &ZnodePath) -> Result<Option<HistoryPoint>, JournalError> {
+        self.inner.unreadable_since(path)
+    }
+
     fn end_unreadable(
         &mut self,
         znode: (&ZnodePath, UnreadableExtent),

@@ -278,6 +278,10 @@ impl ImageTxn for Twin {
         self.both("open_unreadable", |journal| journal.open_unreadable(root))
     }
 
+    fn unreadable_since(&mut self, path: &ZnodePath) -> Result<Option<HistoryPoint>, JournalError> {
+        self.both("unreadable_since", |journal| journal.unreadable_since(path))
+    }
+
     fn end_unreadable(
         &mut self,
         znode: (&ZnodePath, UnreadableExtent),
