@@ -379,10 +379,8 @@ impl ImageTxn for ModelJournal {
         self.begin();
         let state = &mut self.disk.borrow_mut().state;
         let oldest = usize::try_from(state.oldest.saturating_sub(1)).unwrap_or(usize::MAX);
-        let records = &state.model.records;
-        state
-            .unreadable
-            .begin(root, znode, *since, (records, oldest), now);
+        let kept = (&*state.model.records, oldest);
+        state.unreadable.begin(root, znode, *since, kept, now);
         Ok(())
     }
 
@@ -391,9 +389,7 @@ impl ImageTxn for ModelJournal {
     }
 
     fn unreadable_since(&mut self, path: &ZnodePath) -> Result<Option<HistoryPoint>, JournalError> {
-        let spans = self.disk.borrow().state.unreadable.open(&ZnodePath::slash());
-        let over = spans.into_iter().filter(|span| span.path.covers(path));
-        Ok(over.map(|span| span.since).reduce(HistoryPoint::min))
+        Ok(self.disk.borrow().state.unreadable.earliest_over(path))
     }
 
     fn end_unreadable(

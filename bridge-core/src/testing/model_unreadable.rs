@@ -66,6 +66,14 @@ impl ModelUnreadable {
         open
     }
 
+    pub(super) fn earliest_over(&self, path: &ZnodePath) -> Option<HistoryPoint> {
+        let over = self
+            .spans
+            .iter()
+            .filter(|span| span.until.is_none() && span.path.covers(path));
+        over.map(|span| span.since).reduce(HistoryPoint::min)
+    }
+
     pub(super) fn end(&mut self, znode: (&ZnodePath, UnreadableExtent), until: HistoryPoint) {
         for span in self.spans.iter_mut().filter(|span| is_open(span, znode)) {
             span.until = Some(until);
