@@ -6,6 +6,7 @@ use crate::digest::PersistedStat;
 use crate::log_file::{LOG_MAGIC, LOG_VERSION};
 use crate::snapshot::{AclId, SNAPSHOT_MAGIC, SnapshotZnode};
 use crate::transaction::{AclEntry, DIGEST_VERSION, Lifetime, Operation, Transaction, TreeDigest, checksum};
+use crate::tree::Tree;
 
 /// Bytes in ZooKeeper's encoding.
 #[derive(Clone, Debug, Default)]
@@ -356,4 +357,47 @@ pub fn some_snapshot(trailer: Trailer) -> Vec<u8> {
         znode("/a/b", Some(&[0xff; 300]), -1, 8),
     ];
     snapshot_file(&snapshot_body(&[(0x1000, 30_000)], &lists, &znodes), trailer)
+}
+
+/// Creates below the root with these zxids, as they are read from the log of a new server, and the tree after them.
+///
+/// # Panics
+///
+/// Never: they are read as they were written.
+pub fn some_creates(zxids: &[i64]) -> (Vec<Transaction>, Tree) {
+    let mut tree = Tree::of_new_server();
+    let one = |zxid: &i64| {
+        let mut transaction = a_create(*zxid, &format!("/{zxid:x}"));
+        tree.apply(&transaction);
+        let (version, value) = (DIGEST_VERSION, tree.digest());
+        transaction.digest = Some(TreeDigest { version, value });
+        Transaction::decode(&payload(&transaction)).expect("it was encoded here")
+    };
+    let all = zxids.iter().map(one).collect();
+    (all, tree)
+}
+
+/// The file of a snapshot after [`some_creates`].
+///
+/// # Panics
+///
+/// Never: the tree has each znode that was created.
+pub fn snapshot_after_creates(zxids: &[i64]) -> Vec<u8> {
+    let (all, tree) = some_creates(zxids);
+    let first = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+    let mut znodes: Vec<(String, Option<Vec<u8>>)> = first.map(|path| (path.to_owned(), None)).into();
+    znodes.extend(all.into_iter().filter_map(|one| match one.operation {
+        Operation::Create { path, data, .. } => Some((path, data)),
+        _ => None,
+    }));
+    let znodes: Vec<SnapshotZnode> = znodes
+        .into_iter()
+        .map(|(path, data)| SnapshotZnode {
+            stat: tree.get(&path).expect("the tree has it").stat,
+            acl: AclId::OPEN,
+            path,
+            data,
+        })
+        .collect();
+    snapshot_file(&snapshot_body(&[], &[], &znodes), Trailer::Seal)
 }

@@ -12,10 +12,7 @@ use bridge_core::path::ZnodePath;
 use bridge_core::source::{
     AddressedRequest, Connection, Input, Link, Source, SourceEvent, SourceRequest, Ticket,
 };
-use bridge_transactions::snapshot::{AclId, SnapshotZnode};
-use bridge_transactions::testing::{self, Trailer};
-use bridge_transactions::transaction::{DIGEST_VERSION, Operation, Transaction, TreeDigest};
-use bridge_transactions::tree::Tree;
+use bridge_transactions::testing;
 use bridge_zookeeper::config::ZookeeperConfig;
 use bridge_zookeeper::txnlog::{TxnlogOptions, TxnlogSource};
 use tempfile::TempDir;
@@ -54,45 +51,15 @@ impl Server {
     }
 }
 
-/// Creates with these zxids as a server logs them, and the tree after them.
-fn written(zxids: &[i64]) -> (Vec<Transaction>, Tree) {
-    let mut tree = Tree::of_new_server();
-    let one = |zxid: &i64| {
-        let mut transaction = testing::a_create(*zxid, &format!("/{zxid:x}"));
-        tree.apply(&transaction);
-        let (version, value) = (DIGEST_VERSION, tree.digest());
-        transaction.digest = Some(TreeDigest { version, value });
-        transaction
-    };
-    let all = zxids.iter().map(one).collect();
-    (all, tree)
-}
-
 fn write_log(folder: &Path, zxids: &[i64]) {
-    let (all, _) = written(zxids);
+    let (all, _) = testing::some_creates(zxids);
     let name = format!("log.{:x}", zxids[0]);
     std::fs::write(folder.join(name), testing::log_file(&all)).unwrap();
 }
 
 /// The snapshot after these transactions.
 fn write_snapshot(folder: &Path, zxids: &[i64]) {
-    let (all, tree) = written(zxids);
-    let first = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
-    let mut znodes: Vec<(String, Option<Vec<u8>>)> = first.map(|path| (path.to_owned(), None)).into();
-    znodes.extend(all.into_iter().map(|one| match one.operation {
-        Operation::Create { path, data, .. } => (path, data),
-        other => panic!("{other:?}"),
-    }));
-    let znodes: Vec<SnapshotZnode> = znodes
-        .into_iter()
-        .map(|(path, data)| SnapshotZnode {
-            stat: tree.get(&path).unwrap().stat,
-            acl: AclId::OPEN,
-            path,
-            data,
-        })
-        .collect();
-    let file = testing::snapshot_file(&testing::snapshot_body(&[], &[], &znodes), Trailer::Seal);
+    let file = testing::snapshot_after_creates(zxids);
     let name = format!("snapshot.{:x}", zxids.last().copied().unwrap_or_default());
     std::fs::write(folder.join(name), file).unwrap();
 }
@@ -228,7 +195,7 @@ async fn a_snapshot_that_nothing_shows_to_be_committed_is_named_and_waited_for()
     assert!(trouble.contains(expected), "{trouble}");
     // The digest of the new leader's first transaction does.
     let all = [&zxids[..], &[9 * EPOCH + 1]].concat();
-    let (transactions, _) = written(&all);
+    let (transactions, _) = testing::some_creates(&all);
     std::fs::write(
         folder.path().join("log.900000001"),
         testing::log_file(&transactions[2..]),

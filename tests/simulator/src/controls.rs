@@ -32,7 +32,7 @@ pub enum Habit {
     StatFlipped(u8),
     /// Each write of a transaction has a record of its own.
     Unfolded,
-    /// The journal is never told of a znode that may not be read.
+    /// The journal keeps no znode that may not be read.
     UnreadableUnsaid,
     /// A znode that may not be read is said to be known until it was found.
     UnreadableLate,

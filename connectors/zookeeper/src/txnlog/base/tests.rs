@@ -1,62 +1,30 @@
 //! Snapshots of servers, some of which have what was never committed.
 
 use bridge_core::number::Zxid;
-use bridge_transactions::snapshot::{AclId, SnapshotZnode};
-use bridge_transactions::testing::{self, Trailer};
-use bridge_transactions::transaction::{DIGEST_VERSION, Operation, Transaction, TreeDigest};
+use bridge_transactions::testing;
 
 use super::*;
 
 /// The first zxid of an epoch, less one.
 const NEXT: i64 = 1 << 32;
 
-/// Creates below the root with these zxids, with the digests of a new server's tree, and the tree after them.
-fn written(zxids: &[i64]) -> (Vec<Transaction>, Tree) {
-    let mut tree = Tree::of_new_server();
-    let one = |zxid: &i64| {
-        let mut transaction = testing::a_create(*zxid, &format!("/{zxid:x}"));
-        tree.apply(&transaction);
-        let (version, value) = (DIGEST_VERSION, tree.digest());
-        transaction.digest = Some(TreeDigest { version, value });
-        Transaction::decode(&testing::payload(&transaction)).unwrap()
-    };
-    let all = zxids.iter().map(one).collect();
-    (all, tree)
-}
-
 /// A folder with a log of transactions, and a snapshot after each of some of them.
 fn folder(zxids: &[i64], snapshots: &[i64]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let (all, _) = written(zxids);
+    let (all, _) = testing::some_creates(zxids);
     if let Some(first) = zxids.first() {
         let name = folder.path().join(format!("log.{first:x}"));
         std::fs::write(name, testing::log_file(&all)).unwrap();
     }
     for zxid in snapshots {
         let upto: Vec<i64> = zxids.iter().copied().filter(|one| one <= zxid).collect();
-        std::fs::write(folder.path().join(format!("snapshot.{zxid:x}")), snapshot(&upto)).unwrap();
+        std::fs::write(
+            folder.path().join(format!("snapshot.{zxid:x}")),
+            testing::snapshot_after_creates(&upto),
+        )
+        .unwrap();
     }
     folder
-}
-
-fn snapshot(zxids: &[i64]) -> Vec<u8> {
-    let (all, tree) = written(zxids);
-    let first = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
-    let mut znodes: Vec<(String, Option<Vec<u8>>)> = first.map(|path| (path.to_owned(), None)).into();
-    znodes.extend(all.into_iter().map(|one| match one.operation {
-        Operation::Create { path, data, .. } => (path, data),
-        other => panic!("{other:?}"),
-    }));
-    let znodes: Vec<SnapshotZnode> = znodes
-        .into_iter()
-        .map(|(path, data)| SnapshotZnode {
-            stat: tree.get(&path).unwrap().stat,
-            acl: AclId::OPEN,
-            path,
-            data,
-        })
-        .collect();
-    testing::snapshot_file(&testing::snapshot_body(&[], &[], &znodes), Trailer::Seal)
 }
 
 /// Runs something with the files of some folders.
@@ -112,7 +80,7 @@ fn a_position_is_found_although_a_newer_snapshot_before_it_has_what_was_never_co
     let dead = folder(&[NEXT + 1, NEXT + 2, NEXT + 3], &[NEXT + 3]);
     let zxids = [NEXT + 1, NEXT + 2, 2 * NEXT + 1, 2 * NEXT + 2];
     let right = folder(&zxids, &[NEXT + 1]);
-    let (all, tree) = written(&zxids);
+    let (all, tree) = testing::some_creates(&zxids);
     let at = HistoryPosition {
         zxid: Zxid(all[3].zxid.cast_unsigned()),
         payload_crc: Some(all[3].payload_crc),
