@@ -102,7 +102,14 @@ pub(crate) fn parse(text: &str, format: Format, problems: &mut Vec<Problem>) -> 
             Some(node(value, &KeyPath::default(), &map))
         }
         Err(error) => {
-            problems.push(syntax(&error, text, format));
+            let large = match format {
+                Format::Toml => toml::too_large(text),
+                Format::Yaml | Format::Json => Vec::new(),
+            };
+            match large.is_empty() {
+                true => problems.push(syntax(&error, text, format)),
+                false => problems.extend(large.into_iter().map(too_large)),
+            }
             None
         }
     }
@@ -182,6 +189,16 @@ fn mark(node: &mut Node, variable: &Node) {
         }),
         _ => {}
     }
+}
+
+/// The largest number that a configuration can have.
+pub(crate) const NUMBER_MAX: &str = "9223372036854775807";
+
+/// A number that no option can have. It is not shown: it may be a secret without quotes.
+fn too_large((path, place): (KeyPath, Place)) -> Problem {
+    Problem::error(place, path.to_string(), "the number is too large")
+        .allowed(format!("a number up to {NUMBER_MAX}"))
+        .remedy("write a smaller number, or a text in quotes")
 }
 
 /// A text that is not of its format, with line, column and the line.

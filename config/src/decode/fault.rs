@@ -4,7 +4,14 @@ use std::fmt::{self, Display};
 
 use serde::de::{Error, Expected, Unexpected};
 
+use crate::parse::NUMBER_MAX;
 use crate::tree::{Node, Step};
+
+/// The first number that is too large, 2 to the power of 63.
+const NUMBER_END: f64 = 9_223_372_036_854_775_808.0;
+
+/// An integer that no option can have, where serde has no word for it.
+pub(super) const LARGE_NUMBER: &str = "a number of more than 64 bits";
 
 /// One value that could not be read.
 #[derive(Clone, Debug)]
@@ -70,14 +77,13 @@ impl Error for Fault {
         })
     }
 
-    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Fault {
-        let expected = in_words(&expected.to_string());
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Fault {
+        let expected = wanted(found, &expected.to_string());
         Fault::new(FaultKind::WrongType { expected })
     }
 
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Fault {
-        let expected = in_words(&expected.to_string());
-        Fault::new(FaultKind::WrongType { expected })
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Fault {
+        Fault::invalid_type(found, expected)
     }
 
     fn unknown_variant(_: &str, known: &'static [&'static str]) -> Fault {
@@ -93,6 +99,23 @@ impl Error for Fault {
 
     fn missing_field(name: &'static str) -> Fault {
         Fault::new(FaultKind::Missing { name })
+    }
+}
+
+/// The type in words; of an integer that is too large, which the number is.
+fn wanted(found: Unexpected<'_>, expected: &str) -> String {
+    let is_large = match found {
+        Unexpected::Unsigned(number) => i64::try_from(number).is_err(),
+        // YAML and JSON read a larger one as a number with a fraction.
+        Unexpected::Float(number) => number.abs() >= NUMBER_END && number.fract() == 0.0,
+        Unexpected::Other(found) => found == LARGE_NUMBER,
+        _ => false,
+    };
+    match (is_large, in_words(expected)) {
+        (true, words) if words.starts_with("an integer") && !words.contains(" to ") => {
+            format!("an integer up to {NUMBER_MAX}")
+        }
+        (_, words) => words,
     }
 }
 

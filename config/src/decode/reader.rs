@@ -8,6 +8,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
+use super::fault::LARGE_NUMBER;
 use super::{Fault, FaultKind};
 use crate::parse::inline_value;
 use crate::tree::{Node, Step, Table, Value};
@@ -77,7 +78,7 @@ fn visit_integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Va
     }
     match i64::try_from(number) {
         Ok(number) => visitor.visit_i64(number),
-        Err(_) => Err(Fault::invalid_type(Unexpected::Other("a number"), &visitor)),
+        Err(_) => Err(Fault::invalid_type(Unexpected::Other(LARGE_NUMBER), &visitor)),
     }
 }
 

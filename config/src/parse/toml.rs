@@ -47,6 +47,41 @@ fn walk(value: &Spanned<DeValue<'_>>, path: &KeyPath, text: &str, map: &mut Map)
     }
 }
 
+/// The keys and places of numbers that do not fit into the 64 bits of TOML. The `config` crate refuses the whole text for
+/// the first one, and names neither.
+pub(super) fn too_large(text: &str) -> Vec<(KeyPath, Place)> {
+    let mut found = Vec::new();
+    if let Ok(table) = DeTable::parse(text) {
+        large_in_table(table.get_ref(), &KeyPath::default(), text, &mut found);
+    }
+    found
+}
+
+fn large_in_table(table: &DeTable<'_>, path: &KeyPath, text: &str, found: &mut Vec<(KeyPath, Place)>) {
+    for (key, value) in table {
+        large_in(value, &path.key(key.get_ref()), text, found);
+    }
+}
+
+fn large_in(value: &Spanned<DeValue<'_>>, path: &KeyPath, text: &str, found: &mut Vec<(KeyPath, Place)>) {
+    let is_large = match value.get_ref() {
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).is_err(),
+        DeValue::Float(number) => {
+            let text = number.as_str();
+            !text.contains("inf") && text.parse().is_ok_and(f64::is_infinite)
+        }
+        DeValue::Table(table) => return large_in_table(table, path, text, found),
+        DeValue::Array(list) => {
+            let elements = list.iter().enumerate();
+            return elements.for_each(|(index, element)| large_in(element, &path.index(index), text, found));
+        }
+        _ => false,
+    };
+    if is_large {
+        found.push((path.clone(), place_at(text, value.span().start)));
+    }
+}
+
 /// The position and cause of the first syntax error in TOML.
 pub(super) fn syntax(cause: &(dyn Error + Send + Sync + 'static), text: &str) -> Option<(Place, String)> {
     let error = cause.downcast_ref::<::toml::de::Error>()?;

@@ -338,6 +338,56 @@ fn a_text_that_is_not_of_its_format_is_shown_with_its_line() {
 }
 
 #[test]
+fn a_number_that_is_too_large_is_named_with_its_key_and_line_in_every_format() {
+    let check = |format, text: &str, key: &str, line| {
+        let refused = read_as(format, text, &[]).unwrap_err();
+        let [problem] = &refused.problems[..] else {
+            panic!("{refused}");
+        };
+        assert_eq!(problem.key, key, "{refused}");
+        let is_there = matches!(problem.place, Place::At { line: at, .. } if at == line);
+        assert!(is_there, "{problem:?}");
+        let said = refused.to_string();
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("up to 9223372036854775807"), "{said}");
+        assert!(
+            !said.contains("not TOML") && !said.contains("quotes, and begin"),
+            "{said}"
+        );
+    };
+    let observer = |id: &str| {
+        with(&format!(
+            "capture = \"observer\"\n[source.observer]\nbypasses_acls = true\nid = {id}\n"
+        ))
+    };
+    for id in [
+        "9223372036854775808",
+        "-9223372036854775809",
+        "0xffff_ffff_ffff_ffff",
+        "1e400",
+    ] {
+        check(Format::Toml, &observer(id), "source[0].observer.id", 8);
+    }
+    let batch = with_sink("type = \"console\"\nbatch = { records = 99999999999999999999 }\n");
+    check(Format::Toml, &batch, "sink[0].batch.records", 5);
+    let two = "[[a]]\nb = [1, 18446744073709551616]\nc = 1e999\n";
+    let keys = problems(two)
+        .into_iter()
+        .map(|problem| problem.key)
+        .collect::<Vec<_>>();
+    assert_eq!(keys, ["a[0].b[1]", "a[0].c"]);
+    // A secret that lacks its quotes is not shown.
+    let secret = read_toml("password = 99999999999999999999\n").unwrap_err();
+    assert!(!secret.to_string().contains("99999999999999999999"), "{secret}");
+    let yaml = "sink: [{type: console}]\nsource:\n  - connect: a\n    capture: observer\n    observer:\n      \
+                bypasses_acls: true\n      id: 9223372036854775808\n";
+    check(Format::Yaml, yaml, "source[0].observer.id", 7);
+    let json = "{\"sink\": [{\"type\": \"console\"}], \"source\": [{\"connect\": \"a\", \"capture\": \"observer\",\n\
+                \"observer\": {\"bypasses_acls\": true, \"id\": 9223372036854775808}}]}";
+    check(Format::Json, json, "source[0].observer.id", 2);
+}
+
+#[test]
 fn a_repeated_key_is_an_error_in_json_too() {
     let refused = read_as(Format::Json, "{\"data_dir\": \"a\",\n \"data_dir\": \"b\"}", &[]).unwrap_err();
     let problem = &refused
