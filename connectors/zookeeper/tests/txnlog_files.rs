@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bridge_core::committed::{StageRead, SyncKind};
+use bridge_core::committed::{HistoryPosition, StageRead, SyncKind};
+use bridge_core::number::Zxid;
 use bridge_core::path::ZnodePath;
 use bridge_core::source::{
     AddressedRequest, Connection, Input, Link, Source, SourceEvent, SourceRequest, Ticket,
@@ -71,6 +72,8 @@ struct Running {
     stop: CancellationToken,
     connection: Connection,
     connections: usize,
+    /// The position from which each connection is asked to go on; a tree without one.
+    after: Option<HistoryPosition>,
     _folder: TempDir,
 }
 
@@ -96,6 +99,7 @@ impl Running {
             stop,
             connection: Connection::default(),
             connections: 0,
+            after: None,
             _folder: folder,
         }
     }
@@ -106,15 +110,22 @@ impl Running {
         self.requests.send(addressed).await.unwrap();
     }
 
-    /// The next input or trouble. Each connection is asked for a tree.
+    /// The next input or trouble.
     async fn next(&mut self) -> Result<Input, String> {
         loop {
             match timeout(BOUND, self.reports.recv()).await.unwrap().unwrap() {
                 SourceEvent::Connected { connection, .. } => {
                     (self.connection, self.connections) = (connection, self.connections + 1);
-                    self.request(SourceRequest::Resume { after: None }).await;
+                    let after = self.after;
+                    self.request(SourceRequest::Resume { after }).await;
                 }
-                SourceEvent::Input(Input::Synced(answer)) => assert_eq!(answer.kind, SyncKind::Snapshot),
+                SourceEvent::Input(Input::Synced(answer)) => {
+                    let expected = match self.after {
+                        Some(_) => SyncKind::Diff,
+                        None => SyncKind::Snapshot,
+                    };
+                    assert_eq!(answer.kind, expected);
+                }
                 SourceEvent::Input(Input::Disconnected) => {}
                 SourceEvent::Input(input) => return Ok(input),
                 SourceEvent::Trouble(error) => return Err(error.message),
@@ -223,4 +234,38 @@ async fn the_files_of_another_ensemble_are_refused_and_left_out_beside_the_right
     assert_eq!(alone.connections, 0);
     assert_eq!(both.staged().await, (2 * EPOCH + 2, paths(&zxids)));
     assert_eq!(both.connections, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_moved_away_for_a_moment_is_waited_for_and_read_on_without_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let zxids = [2 * EPOCH + 1, 2 * EPOCH + 2, 2 * EPOCH + 3];
+    write_snapshot(folder.path(), &zxids[..1]);
+    write_log(folder.path(), &zxids);
+    let server = Server::start(zxids[2]).await;
+    let (log, away) = ("log.200000001", "away");
+    std::fs::rename(folder.path().join(log), folder.path().join(away)).unwrap();
+    let mut source = Running::start(&[&server], &[&folder]);
+    source.after = Some(HistoryPosition {
+        zxid: Zxid(zxids[1].cast_unsigned()),
+        ..HistoryPosition::default()
+    });
+    let trouble = source.next().await.unwrap_err();
+    let expected =
+        "lead to 0x0000000200000002, the last transaction in the journal: if they do not within 20 s";
+    assert!(trouble.contains(expected), "{trouble}");
+    std::fs::rename(folder.path().join(away), folder.path().join(log)).unwrap();
+    // A connection from before may still say that it is away.
+    let next = loop {
+        if let Ok(input) = source.next().await {
+            break input;
+        }
+    };
+    let Input::Transactions(txns) = next else {
+        panic!("{next:?}")
+    };
+    assert_eq!(
+        txns.iter().map(|txn| txn.zxid.0).collect::<Vec<_>>(),
+        [zxids[2].cast_unsigned()]
+    );
 }
