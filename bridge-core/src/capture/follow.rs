@@ -313,7 +313,7 @@ impl Follow {
         }
     }
 
-    fn each_event(&mut self, path: &ZnodePath, change: impl Fn(&mut PendingEvent)) {
+    pub(super) fn each_event(&mut self, path: &ZnodePath, change: impl Fn(&mut PendingEvent)) {
         let Some(pending) = self.paths.get(path) else {
             return;
         };

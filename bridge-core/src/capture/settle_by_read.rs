@@ -190,6 +190,8 @@ impl Follow {
             let is_deleted_later = self.has(path, EventKind::Deleted, events.upto);
             if !is_deleted_later || !self.is_below_unrecorded(context, root, path)? {
                 write_create(context, root, path, stat, data)?;
+                // Where creates are left to a walk, a later delete may be of an incarnation before this one.
+                self.each_event(path, |event| event.may_be_recorded |= event.uncertain);
             }
         }
         if is_recorded || is_own {

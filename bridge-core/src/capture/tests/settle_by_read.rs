@@ -345,6 +345,53 @@ fn the_delete_of_an_incarnation_that_was_never_read_comes_before_the_create_of_t
 }
 
 #[test]
+fn a_delete_after_the_read_may_be_of_an_earlier_incarnation_if_creates_are_left_to_a_walk() {
+    let (mut bench, before) = live_with(&[("/a/p", 2), ("/a/p/x", 4)], |_| {});
+    bench.input(Input::Disconnected);
+    let list = bench.connect();
+    let read_p = ticket(&bench.answer(list, vec![found(stat(1, 1, 0, 2, 1), Some(&["p"]))]));
+    let again = [("/a/p/x", Deleted), ("/a/p/x", Created)];
+    bench.input(events(&again));
+    // The create is left to the list of /a/p, and the delete is read with all paths above it.
+    let requests = bench.answer(read_p, vec![found(stat(2, 2, 0, 47, 1), None)]);
+    let reads = requests.iter().filter_map(|request| match request {
+        SourceRequest::Read { ticket, reads } => Some((*ticket, reads.len())),
+        _ => None,
+    });
+    let reads: Vec<_> = reads.collect();
+    let by_length = |length| reads.iter().find(|(_, reads)| *reads == length).unwrap().0;
+    // The window has the third incarnation; the second was deleted after it was sent.
+    bench.input(events(&[("/a/p", Changed)]));
+    bench.input(events(&again));
+    let line = [
+        stat(51, 51, 0, 51, 0),
+        stat(2, 2, 0, 51, 1),
+        stat(1, 1, 0, 2, 1),
+        stat(0, 0, 0, 1, 1),
+    ];
+    bench.answer(by_length(4), line.map(|stat| found(stat, None)).to_vec());
+    bench.input(events(&[("/a/p/x", Deleted)]));
+    let mut requests = bench.answer(by_length(1), vec![found(stat(2, 2, 0, 51, 1), Some(&["x"]))]);
+    let there = [("/", 0), ("/a", 1), ("/a/p", 2)];
+    for round in 0.. {
+        if requests.is_empty() {
+            break;
+        }
+        assert!(round < 20, "no end: {requests:?}");
+        let next = vec![requests.remove(0)];
+        requests.extend(answer(&mut bench, &next, &there));
+    }
+    assert_eq!(bench.capture.state(), CaptureState::Live);
+    // Those before it were created and deleted inside of the gap.
+    let expected = [
+        ("/a/p/x", "delete", 51),
+        ("/a/p/x", "create", 51),
+        ("/a/p/x", "delete", 90),
+    ];
+    assert_eq!(recorded(&bench, before), owned(&expected));
+}
+
+#[test]
 fn an_incarnation_that_ended_before_its_second_read_is_folded_into_one_delete() {
     let (mut bench, before) = live_with(&[], |_| {});
     let requests = bench.input(events(&[("/a/x", Created), ("/a/x", Deleted)]));
