@@ -1,24 +1,29 @@
 //! The table of what the digest of the server's tree needs of each znode.
 //!
 //! A transaction changes a row or two of it. The rows that were used last are held in memory, so that a znode that
-//! changes often is looked for once, and those of a batch are written several with one statement.
+//! changes often is looked for once. Changed rows wait, and are written together in the order of their keys: each page
+//! is changed once, while it and the pages above it are still in SQLite's cache. Their keys are hashes, so that the rows
+//! of a batch are all over a table that is much larger than that cache.
 //!
 //! Invariants:
 //!
-//! * A row in memory is that of the file with the open batch. After a rollback none is held.
-//! * A row that waits to be written is found in memory: it is written before so many others were used since that memory
-//!   could have dropped it.
+//! * A row that waits or is held in memory is that of the file with the open batch. After a rollback there is none.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::rows::{AT_ONCE, Writing};
+use super::rows::Writing;
 use crate::committed::{RAW_STAT_BYTES, ShadowKey, ShadowNode, decode_raw_stat, encode_raw_stat};
 
 /// Rows held in memory, of about 150 bytes each.
 const RECENT: usize = 8192;
+
+/// Rows that wait to be written. Each is on a page of its own: with those of the image, twice as many would not fit into
+/// the default page cache.
+const WAITING_ROWS: usize = 2048;
 
 /// In a table without other indexes SQLite replaces a row in one step, where `UPDATE` takes several.
 static STORED: LazyLock<Writing> = LazyLock::new(|| Writing::new("REPLACE INTO shadow(path, crc, stat)", 3));
@@ -27,17 +32,14 @@ static STORED: LazyLock<Writing> = LazyLock::new(|| Writing::new("REPLACE INTO s
 pub(super) struct Shadows {
     /// `None` for a znode that has no row.
     recent: LruCache<ShadowKey, Option<ShadowNode>>,
-    waiting: Vec<(ShadowKey, ShadowNode)>,
-    /// Rows read from the file since the oldest one waits.
-    read: usize,
+    waiting: BTreeMap<ShadowKey, ShadowNode>,
 }
 
 impl Default for Shadows {
     fn default() -> Shadows {
         Shadows {
             recent: LruCache::new(RECENT),
-            waiting: Vec::with_capacity(AT_ONCE),
-            read: 0,
+            waiting: BTreeMap::new(),
         }
     }
 }
@@ -52,10 +54,9 @@ impl Shadows {
         if let Some(known) = self.recent.get(key) {
             return Ok(*known);
         }
-        if self.read + self.waiting.len() + 1 >= RECENT {
-            self.write(connection)?;
+        if let Some(waiting) = self.waiting.get(key) {
+            return Ok(Some(*waiting));
         }
-        self.read += 1;
         let found = connection
             .prepare_cached("SELECT crc, stat FROM shadow WHERE path = ?1")?
             .query_row([key.0.as_slice()], |row| {
@@ -81,14 +82,14 @@ impl Shadows {
         self.recent.insert(*key, node.copied());
         match node {
             Some(node) => {
-                self.waiting.push((*key, *node));
-                match self.waiting.len() < AT_ONCE {
+                self.waiting.insert(*key, *node);
+                match self.waiting.len() < WAITING_ROWS {
                     true => Ok(()),
                     false => self.write(connection),
                 }
             }
             None => {
-                self.write(connection)?;
+                self.waiting.remove(key);
                 let mut delete = connection.prepare_cached("DELETE FROM shadow WHERE path = ?1")?;
                 delete.execute([key.0.as_slice()]).map(drop)
             }
@@ -97,14 +98,12 @@ impl Shadows {
 
     /// Writes the rows that wait. Must be called before anything else reads the table, and at the end of a batch.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        STORED.write(connection, &self.waiting, |(key, node), to| {
+        let rows: Vec<(ShadowKey, ShadowNode)> = std::mem::take(&mut self.waiting).into_iter().collect();
+        STORED.write(connection, &rows, |(key, node), to| {
             to.put(key.0.as_slice())?;
             to.put(node.crc)?;
             to.put(encode_raw_stat(&node.stat).as_slice())
-        })?;
-        self.waiting.clear();
-        self.read = 0;
-        Ok(())
+        })
     }
 
     /// Removes all rows.
@@ -182,15 +181,58 @@ mod tests {
         assert_eq!(shadows.find(&connection, &waits).unwrap(), Some(node(1)));
     }
 
+    /// A table that keeps each write of a row, too, in their order.
+    fn watched_table() -> Connection {
+        let connection = table();
+        let watch = "CREATE TABLE written(path BLOB NOT NULL);
+            CREATE TRIGGER watch AFTER INSERT ON shadow BEGIN INSERT INTO written(path) VALUES (new.path); END";
+        connection.execute_batch(watch).unwrap();
+        connection
+    }
+
+    fn written(connection: &Connection) -> Vec<Vec<u8>> {
+        let mut statement = connection
+            .prepare("SELECT path FROM written ORDER BY rowid")
+            .unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
     #[test]
-    fn lookups_do_not_write_the_rows_that_wait_one_by_one() {
-        let (connection, mut shadows) = (table(), Shadows::default());
-        for at in 0..AT_ONCE - 1 {
+    fn the_rows_of_a_batch_are_written_once_each_in_the_order_of_their_keys() {
+        let (connection, mut shadows) = (watched_table(), Shadows::default());
+        let keys: Vec<_> = (0..WAITING_ROWS - 1)
+            .map(|at| ShadowKey::of(&at.to_string()))
+            .collect();
+        for version in 1..=3 {
+            for key in &keys {
+                shadows.find(&connection, key).unwrap();
+                shadows.store(&connection, key, Some(&node(version))).unwrap();
+            }
+        }
+        assert_eq!(
+            written(&connection),
+            [[0_u8; 0]; 0],
+            "before the end of the batch"
+        );
+        shadows.store(&connection, &keys[0], None).unwrap();
+        shadows.write(&connection).unwrap();
+        let mut expected: Vec<_> = keys[1..].iter().map(|key| key.0.to_vec()).collect();
+        expected.sort();
+        assert_eq!(written(&connection), expected);
+        shadows.write(&connection).unwrap();
+        assert_eq!(written(&connection).len(), expected.len());
+    }
+
+    #[test]
+    fn a_batch_of_many_rows_is_written_before_its_end() {
+        let (connection, mut shadows) = (watched_table(), Shadows::default());
+        for at in 0..WAITING_ROWS {
             let key = ShadowKey::of(&at.to_string());
-            assert_eq!(shadows.find(&connection, &key).unwrap(), None, "{at}");
             shadows.store(&connection, &key, Some(&node(1))).unwrap();
         }
-        assert_eq!(connection.changes(), 0, "rows written before {AT_ONCE} waited");
+        assert_eq!(written(&connection).len(), WAITING_ROWS);
+        assert!(shadows.waiting.is_empty());
     }
 
     #[test]
