@@ -44,8 +44,9 @@ use crate::who::Who;
 /// How long a connection to one server may take: longer than a lost packet, and short enough to try them all.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Bytes of transactions in one input. The pipeline takes an input in one step.
-const BATCH_BYTES: u64 = 1 << 20;
+/// Bytes of transactions in one input. The pipeline takes an input in one step, and the queue to it has room for 64: after
+/// an absence it holds so many times this, decoded, outside of the bound of the spool.
+const BATCH_BYTES: u64 = 128 << 10;
 
 /// A tree that the last transaction contradicts waits so long for another transaction. On an ensemble at rest a new
 /// connection brings an exact tree sooner.

@@ -33,11 +33,12 @@ mod folder_history;
 
 use folder_history::{FolderHistory, Witness};
 
-/// Transactions that one call returns at most; a step of the machine takes them in one commit.
-const BATCH_MAX: usize = 4_096;
+/// Transactions that one call returns at most; a step of the machine takes them in one commit. The queue to the pipeline
+/// has room for 64 such batches, which it holds while the pipeline catches up.
+const BATCH_MAX: usize = 1_024;
 
 /// Bytes of values that one call returns, about, but always one transaction.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+const BATCH_BYTES_MAX: usize = 256 << 10;
 
 /// Batches that the scout reads ahead in one call, so that a long log does not delay what is already known.
 const SCOUT_BATCHES_MAX: usize = 8;
