@@ -1,11 +1,11 @@
 //! `doctor` and `check --connect` on sources that read transactions: whether the ensemble accepts the observer, and whether
 //! folders are those of servers that run.
 
-use bridge_servers::{Port, ZooKeeper, real_servers};
+use bridge_servers::{Port, ZooKeeper, eventually, real_servers};
 use zookeeper_client::{Acl, Acls, AuthId, Client, CreateMode, Permission};
 
 use crate::observer::observer;
-use crate::stage::{Bridge, changes, last_zxid};
+use crate::stage::{BOUND, Bridge, changes, last_zxid};
 use crate::txnlog::txnlog;
 
 /// The output as one line, because it is wrapped.
@@ -178,6 +178,18 @@ async fn a_client_port_or_a_port_of_elections_in_place_of_the_quorum_port_is_nam
         has(&text, &[&named, "is a client port of 'connect'"]);
         assert!(text.find(&named) < text.find("sslQuorum"), "{text}");
     }
+    let mut alone = Bridge::of(&zookeeper, &section(election, false));
+    let named = format!(
+        "{election} is probably no quorum port: {} is a port of elections",
+        election.port()
+    );
+    has(&said(&alone, &["doctor"]).await, &[&named]);
+    alone.start();
+    let log = || async { alone.log().join("\n").contains(&named) };
+    eventually("the name of the port in the log", BOUND, log)
+        .await
+        .unwrap();
+    alone.stop().await;
     // The configuration of the ensemble, which shows that the number is none, is read only after a failure.
     for (wrong, says) in [
         (wrong, "is probably no quorum port"),

@@ -33,6 +33,8 @@ pub(super) struct ServerOrder {
     failed: Vec<QuorumAddress>,
     /// The known servers may all be gone.
     is_stale: bool,
+    /// A leader has brought the observer up to date.
+    has_followed: bool,
 }
 
 impl ServerOrder {
@@ -43,13 +45,15 @@ impl ServerOrder {
     }
 
     /// Whether the configuration of the ensemble has to be asked for at a client port: no server is known, or those that
-    /// are named have all failed.
+    /// are named have all failed. Where its addresses are not used, it shows once whether the ports that are named are its
+    /// quorum ports.
     pub(super) fn asks(&self, options: &ObserverOptions) -> bool {
-        let all_failed = || {
-            let mut named = self.order(options).into_iter();
-            self.members.is_empty() && named.all(|server| self.failed.contains(&server))
-        };
-        options.discover && (self.is_stale || all_failed())
+        let order = self.order(options);
+        let all_failed = self.members.is_empty() && order.iter().all(|server| self.failed.contains(server));
+        match options.discover {
+            true => self.is_stale || all_failed,
+            false => all_failed && !order.is_empty(),
+        }
     }
 
     /// Whether there is a server to try.
@@ -61,6 +65,7 @@ impl ServerOrder {
     pub(super) fn followed(&mut self, leader: QuorumAddress) {
         self.failed.clear();
         self.leader = Some(leader);
+        self.has_followed = true;
     }
 
     /// A conversation with this server ended before the observer was up to date, or in silence: it is tried last. A
@@ -78,34 +83,45 @@ impl ServerOrder {
         self.is_stale = true;
     }
 
-    /// Why a server that ended the first packets of a conversation is probably no quorum port; `None` if its number says
-    /// nothing.
-    pub(super) fn wrong_port(
+    /// The reason of a server that ended the first packets of a conversation, with the cause that its port is probably none
+    /// for a quorum, if its number says so.
+    pub(super) fn explained(
         &self,
         server: &QuorumAddress,
         options: &ObserverOptions,
         connect: &Connect,
-    ) -> Option<String> {
+        reason: &str,
+    ) -> String {
+        const REMEDY: &str = "name the first port of its line in zoo.cfg, as 2888 in server.1=zk1:2888:3888";
         let port = server.port;
-        let known = || self.discovered(options);
-        if known().any(|address| address.port == port) {
-            return None;
+        let quorum = || self.members.iter().flat_map(|member| &member.addresses);
+        let mut election = self.members.iter().flat_map(|member| &member.election_ports);
+        if quorum().any(|address| address.port == port) {
+            return reason.to_owned();
         }
         let cause = if connect.servers().iter().any(|client| client.port == port) {
             format!("{port} is a client port of 'connect'")
-        } else if let Some(quorum) = known().next() {
-            format!("/zookeeper/config has no quorum port {port}, but {quorum}")
+        } else if election.any(|election| *election == port) {
+            format!("{port} is a port of elections in /zookeeper/config")
+        } else if let Some(known) = quorum().next() {
+            let cause = format!("/zookeeper/config has no quorum port {port}, but {known}");
+            if !options.discover && self.has_followed {
+                return reason.to_owned();
+            }
+            if !options.discover {
+                return format!(
+                    "{reason}. Or {server} is no quorum port: {cause}; {REMEDY}, unless it is forwarded to one"
+                );
+            }
+            cause
         } else {
             match port {
                 CLIENT_PORT => format!("{port} is the usual client port"),
                 ELECTION_PORT => format!("{port} is the usual port of elections"),
-                _ => return None,
+                _ => return reason.to_owned(),
             }
         };
-        Some(format!(
-            "{server} is probably no quorum port: {cause}; name the first port of its line in zoo.cfg, as 2888 in \
-             server.1=zk1:2888:3888"
-        ))
+        format!("{server} is probably no quorum port: {cause}; {REMEDY}. Otherwise: {reason}")
     }
 
     /// The quorum ports in the configuration of the ensemble, unless it has other addresses than those for the bridge.
@@ -209,6 +225,7 @@ mod tests {
         Member {
             id,
             addresses: vec![at(host)],
+            election_ports: vec![13888],
         }
     }
 
@@ -274,30 +291,83 @@ mod tests {
     #[test]
     fn a_port_that_is_probably_no_quorum_port_is_known_by_the_ensemble_or_its_number() {
         let connect: Connect = "zk1:12181".parse().unwrap();
-        let port = |port| QuorumAddress { port, ..at("zk1") };
-        let mut servers = ServerOrder::default();
-        let mut options = ObserverOptions::new(Vec::new());
-        let has = |servers: &ServerOrder, number, words: &str| {
-            let options = ObserverOptions::new(Vec::new());
-            let found = servers.wrong_port(&port(number), &options, &connect).unwrap();
-            assert!(found.contains(words), "{found}");
+        let discovers = ObserverOptions::new(Vec::new());
+        let stays = ObserverOptions {
+            discover: false,
+            ..discovers.clone()
         };
-        has(&servers, 12181, "12181 is a client port of 'connect'");
-        has(&servers, 2181, "2181 is the usual client port");
-        has(&servers, 3888, "3888 is the usual port of elections");
-        for unknown in [2888, 13888] {
-            assert_eq!(servers.wrong_port(&port(unknown), &options, &connect), None);
+        let mut servers = ServerOrder::default();
+        let check = |servers: &ServerOrder, port, options: &ObserverOptions, expected: &str| {
+            let server = QuorumAddress { port, ..at("zk1") };
+            let found = servers.explained(&server, options, &connect, "it was closed");
+            assert!(found.contains(expected), "{port}: {found}");
+        };
+        let is_none = |servers: &ServerOrder, port, options: &ObserverOptions| {
+            let server = QuorumAddress { port, ..at("zk1") };
+            let found = servers.explained(&server, options, &connect, "it was closed");
+            assert_eq!(found, "it was closed", "{port}");
+        };
+        for options in [&discovers, &stays] {
+            check(
+                &servers,
+                12181,
+                options,
+                "no quorum port: 12181 is a client port of 'connect'",
+            );
+            check(
+                &servers,
+                2181,
+                options,
+                "no quorum port: 2181 is the usual client port",
+            );
+            check(&servers, 3888, options, "3888 is the usual port of elections");
+            check(&servers, 3888, options, ". Otherwise: it was closed");
+            is_none(&servers, 2888, options);
+            is_none(&servers, 13888, options);
         }
         servers.configured(vec![member(1, "a")]);
-        has(
+        for options in [&discovers, &stays] {
+            check(
+                &servers,
+                13888,
+                options,
+                "13888 is a port of elections in /zookeeper/config",
+            );
+            is_none(&servers, 2888, options);
+        }
+        let other = "/zookeeper/config has no quorum port 9999, but a:2888";
+        check(
             &servers,
-            13888,
-            "/zookeeper/config has no quorum port 13888, but a:2888",
+            9999,
+            &discovers,
+            &format!("zk1:9999 is probably no quorum port: {other}"),
         );
-        assert_eq!(servers.wrong_port(&port(2888), &options, &connect), None);
-        // The ensemble has other addresses for itself.
+        // The ensemble has other addresses for itself than those that are named.
+        let forwarded = format!("it was closed. Or zk1:9999 is no quorum port: {other}; name");
+        check(&servers, 9999, &stays, &forwarded);
+        check(&servers, 9999, &stays, "unless it is forwarded to one");
+        servers.followed(QuorumAddress {
+            port: 9999,
+            ..at("zk1")
+        });
+        is_none(&servers, 9999, &stays);
+    }
+
+    #[test]
+    fn the_ports_of_an_ensemble_whose_addresses_are_not_used_are_asked_for_once_when_all_named_servers_failed()
+     {
+        let mut options = ObserverOptions::new(vec![at("proxy"), at("b")]);
         options.discover = false;
-        assert_eq!(servers.wrong_port(&port(13888), &options, &connect), None);
+        let mut servers = ServerOrder::default();
+        servers.found_none();
+        servers.failed(&at("proxy"));
+        assert!(!servers.asks(&options));
+        servers.failed(&at("b"));
+        assert!(servers.asks(&options));
+        servers.configured(vec![member(1, "a")]);
+        servers.found_none();
+        assert!(!servers.asks(&options));
+        assert_eq!(hosts(&servers, &options), ["proxy", "b"]);
     }
 
     #[test]

@@ -507,10 +507,13 @@ impl Driver {
 
     /// Reports the end of a connection.
     async fn ended(&mut self, stop: Stop, was_connected: bool, lasted: Duration) -> Option<Duration> {
-        let wrong_port = self.wrong_port(&stop);
+        let ended_early = stop.failed_server().filter(|_| self.leader.is_none()).cloned();
         let (input, mut event, wait) = stop.outcome(lasted)?;
-        if let (Some(SourceEvent::Trouble(error)), Some(cause)) = (&mut event, wrong_port) {
-            error.message = format!("{cause}. Otherwise: {}", error.message);
+        if let (Some(SourceEvent::Trouble(error)), Some(server)) = (&mut event, ended_early) {
+            let ObserverSource { config, options, .. } = &self.source;
+            error.message = self
+                .servers
+                .explained(&server, options, &config.connect, &error.message);
         }
         if was_connected {
             self.report(SourceEvent::Input(input)).await?;
@@ -528,13 +531,6 @@ impl Driver {
                 false => self.waits.failed(),
             }),
         )
-    }
-
-    /// Why the server that ended the attempt is probably no quorum port.
-    fn wrong_port(&self, stop: &Stop) -> Option<String> {
-        let server = stop.failed_server().filter(|_| self.leader.is_none())?;
-        let ObserverSource { config, options, .. } = &self.source;
-        self.servers.wrong_port(server, options, &config.connect)
     }
 
     async fn report(&mut self, event: SourceEvent) -> Option<()> {

@@ -105,11 +105,8 @@ pub async fn examine_quorum(
             Ok(leader) => break Ok(leader),
             Err(refusal) => refusal,
         };
-        let wrong_port = server
-            .as_ref()
-            .and_then(|server| order.wrong_port(server, options, &config.connect));
-        let refusal = match wrong_port {
-            Some(cause) => format!("{cause}. Otherwise: {refusal}"),
+        let refusal = match &server {
+            Some(server) => order.explained(server, options, &config.connect, &refusal),
             None => refusal,
         };
         let refusal = first.get_or_insert(refusal);

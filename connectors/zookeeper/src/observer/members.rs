@@ -103,6 +103,8 @@ pub(crate) struct Member {
     pub(crate) id: i64,
     /// Its quorum ports: several with `multiAddress`.
     pub(crate) addresses: Vec<QuorumAddress>,
+    /// Its ports of elections, one for each of its addresses.
+    pub(crate) election_ports: Vec<u16>,
 }
 
 /// The servers of a configuration. Lines of other kinds are not read; a server whose address cannot be read keeps its
@@ -130,24 +132,25 @@ fn server_line(line: &str) -> Option<(i64, &str)> {
 fn member(line: &str) -> Option<Member> {
     let (id, value) = server_line(line)?;
     let servers = value.split(';').next().unwrap_or_default();
+    let found = servers.split('|').filter_map(address).take(ADDRESSES_MAX);
+    let (addresses, election_ports): (Vec<_>, Vec<_>) = found.unzip();
     Some(Member {
         id,
-        addresses: servers
-            .split('|')
-            .filter_map(address)
-            .take(ADDRESSES_MAX)
-            .collect(),
+        addresses,
+        election_ports: election_ports.into_iter().flatten().collect(),
     })
 }
 
-/// `host:2888:3888` with a role or without.
-fn address(text: &str) -> Option<QuorumAddress> {
+/// The quorum port and the port of elections in `host:2888:3888`, with a role or without.
+fn address(text: &str) -> Option<(QuorumAddress, Option<u16>)> {
     let (host, ports) = split_host(text.trim())?;
-    let port = ports.split(':').next()?.parse().ok()?;
-    (!host.is_empty() && port != 0).then(|| QuorumAddress {
+    let mut ports = ports.split(':').map(|port| port.parse::<u16>().ok());
+    let port = ports.next()??;
+    let address = QuorumAddress {
         host: host.to_owned(),
         port,
-    })
+    };
+    (!host.is_empty() && port != 0).then(|| (address, ports.next().flatten()))
 }
 
 #[cfg(test)]
@@ -183,6 +186,8 @@ mod tests {
             (5, vec![]),
         ];
         assert_eq!(addresses, expected);
+        assert_eq!(found[1].election_ports, [3888]);
+        assert_eq!(found[2].election_ports, [3888, 3889]);
     }
 
     #[test]
