@@ -45,7 +45,9 @@ use crate::who::Who;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Bytes of transactions in one input. The pipeline takes an input in one step, and the queue to it has room for 64: after
-/// an absence it holds so many times this, decoded, outside of the bound of the spool.
+/// an absence it holds so many times this, decoded, outside of the bound of the spool. A step reads the rows of the proof
+/// and then writes them: with a million znodes, steps of 4,000 transactions read 5.8 pages of that table for each, because
+/// the first ones are no more in the cache when they are written, and steps of 1,000 read 2.1.
 const BATCH_BYTES: u64 = 128 << 10;
 
 /// A tree that the last transaction contradicts waits so long for another transaction. On an ensemble at rest a new
