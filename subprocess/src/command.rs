@@ -7,7 +7,7 @@ use std::process::Stdio;
 use bridge_core::amount::Span;
 use bridge_core::file_path::looks_like_contents;
 use bridge_core::issue::ConfigIssue;
-use bridge_core::secret::Secret;
+use bridge_core::secret::{HiddenTexts, Secret};
 use tokio::process::Command;
 
 /// The variable in which a program without a slash is looked up.
@@ -155,6 +155,12 @@ impl ChildCommand {
     /// The folders in which a name without a slash is looked up.
     pub(crate) fn folders(&self) -> &str {
         self.env.get(PATH).map_or(PATH_DEFAULT, Secret::reveal)
+    }
+
+    /// The values of its variables, which no message shows. `PATH` is none: it is in each message about a program.
+    pub(crate) fn hidden_texts(&self) -> HiddenTexts {
+        let secrets = self.env.iter().filter(|(name, _)| *name != PATH);
+        HiddenTexts::of_secrets(secrets.map(|(_, value)| value))
     }
 
     /// Ready to be started, as the leader of a new process group.

@@ -1,7 +1,11 @@
 //! The last bytes of an output, in bounded memory.
+//!
+//! Invariant: no variable of the command is shown, as programs print them when they fail: `curl -v`, `set -x`.
 
 use std::collections::VecDeque;
+use std::fmt;
 
+use bridge_core::secret::HiddenTexts;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The bytes of each output that are kept: a message of some lines.
@@ -14,11 +18,13 @@ pub(crate) const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// The end of an output.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct OutputTail {
+    /// [`KEPT_BYTES_MAX`], and before them as many as a hidden text has, so that none is cut before it is masked.
     bytes: VecDeque<u8>,
     /// The bytes of the whole output.
     total: u64,
+    hidden: HiddenTexts,
 }
 
 /// An output is longer than [`OUTPUT_BYTES_MAX`].
@@ -26,6 +32,14 @@ pub struct OutputTail {
 pub(crate) struct OutputTooLong;
 
 impl OutputTail {
+    /// A tail that shows none of these texts.
+    pub(crate) fn hiding(hidden: HiddenTexts) -> OutputTail {
+        OutputTail {
+            hidden,
+            ..OutputTail::default()
+        }
+    }
+
     /// Reads to the end, and keeps the last bytes. Cancel safe: nothing that was read is lost.
     ///
     /// # Errors
@@ -48,8 +62,9 @@ impl OutputTail {
 
     fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
-        let last = &bytes[bytes.len().saturating_sub(KEPT_BYTES_MAX)..];
-        let excess = (self.bytes.len() + last.len()).saturating_sub(KEPT_BYTES_MAX);
+        let kept = KEPT_BYTES_MAX + self.hidden.longest();
+        let last = &bytes[bytes.len().saturating_sub(kept)..];
+        let excess = (self.bytes.len() + last.len()).saturating_sub(kept);
         self.bytes.drain(..excess);
         self.bytes.extend(last);
     }
@@ -68,7 +83,7 @@ impl OutputTail {
 
     /// As a quoted text without control characters.
     pub fn shown(&self) -> String {
-        let dots = match self.total > self.bytes.len() as u64 {
+        let dots = match self.total > KEPT_BYTES_MAX as u64 {
             true => "…",
             false => "",
         };
@@ -77,6 +92,15 @@ impl OutputTail {
 
     fn text(&self) -> String {
         let bytes: Vec<u8> = self.bytes.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        let shown = self
+            .hidden
+            .mask(&bytes, bytes.len().saturating_sub(KEPT_BYTES_MAX));
+        String::from_utf8_lossy(&shown).trim().to_owned()
+    }
+}
+
+impl fmt::Debug for OutputTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
     }
 }

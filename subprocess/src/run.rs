@@ -125,7 +125,8 @@ pub(crate) async fn run(
     drop(input);
     let group = ProcessGroup::of(&child);
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (mut stdout, mut stderr) = (OutputTail::default(), OutputTail::default());
+    let hidden = command.hidden_texts();
+    let (mut stdout, mut stderr) = (OutputTail::hiding(hidden.clone()), OutputTail::hiding(hidden));
     let cause = {
         let mut flow = pin!(async { tokio::try_join!(stdout.read(out), stderr.read(err)) });
         let mut is_flowing = true;

@@ -229,6 +229,35 @@ async fn only_the_end_of_an_output_is_kept_and_it_is_shown_without_control_chara
 }
 
 #[tokio::test]
+async fn a_command_that_prints_its_variables_when_it_fails_shows_no_secret() {
+    let secret = "hunter2-swordfish";
+    let script = "env; echo \"> Authorization: Bearer $TOKEN\"; env >&2; exit 7";
+    let mut command = shell(script, Path::new("/"));
+    let variables = [("TOKEN", secret), ("LOGIN", "me:hunter2-swordfish")];
+    command.env = variables
+        .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+        .into();
+    let finished = run(&command, "").await;
+    let (sentence, line) = (
+        finished.sentence(Path::new("/bin/sh")),
+        finished.stdout.last_line(),
+    );
+    assert!(sentence.contains("TOKEN=***"), "{sentence}");
+    assert_eq!(line.as_deref(), Some("\"> Authorization: Bearer ***\""));
+    assert!(
+        !format!("{sentence} {finished:?}").contains("swordfish"),
+        "{sentence} {finished:?}"
+    );
+    // Wherever the part that is shown begins.
+    for more in 1_000..1_030 {
+        let script = format!("printf \"$TOKEN%{more}s\" x; exit 7");
+        command.words[2] = script;
+        let sentence = run(&command, "").await.sentence(Path::new("/bin/sh"));
+        assert!(!sentence.contains("fish"), "{more}: {sentence}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_is_given_up_is_gone_before_the_next_one_starts() {
     let folder = tempfile::tempdir().unwrap();
     let leader = folder.path().join("leader");

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bridge_core::outbound::Messages;
 use bridge_core::record::Record;
-use bridge_core::secret::{MASK, Secret};
+use bridge_core::secret::{HiddenTexts, Secret};
 use bridge_core::sink::SinkError;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -46,7 +46,7 @@ pub(crate) struct HttpSender {
     /// The consent of the receiver, if it was asked for.
     pub(crate) grant: Option<Grant>,
     /// Texts that no message may show.
-    hidden: Vec<String>,
+    hidden: HiddenTexts,
 }
 
 /// The result of a request.
@@ -172,11 +172,8 @@ impl HttpSender {
     /// Receivers repeat requests in their answers: the path and the query of the address, the further headers and the
     /// secrets are masked, and whatever a terminal could obey is a space.
     fn shown_text(&self, beginning: &[u8]) -> String {
-        let text = String::from_utf8_lossy(beginning);
-        let text = self
-            .hidden
-            .iter()
-            .fold(text.into_owned(), |text, hidden| text.replace(&**hidden, MASK));
+        let text = self.hidden.mask(beginning, 0);
+        let text = String::from_utf8_lossy(&text);
         let is_plain = |letter: &char| {
             !letter.is_control()
                 && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -234,8 +231,8 @@ impl HttpSender {
     }
 }
 
-/// The texts of the options that no message may show, and parts of them; the longest first, as one may hold another.
-fn hidden(config: &WebhookConfig, url: &Url) -> Vec<String> {
+/// The texts of the options that no message may show, and parts of them.
+fn hidden(config: &WebhookConfig, url: &Url) -> HiddenTexts {
     let values = config
         .headers
         .values()
@@ -263,8 +260,7 @@ fn hidden(config: &WebhookConfig, url: &Url) -> Vec<String> {
     let path = Some(url.path()).filter(|path| *path != "/");
     let mut hidden: Vec<String> = all.filter(|text| text.len() >= HIDDEN_BYTES_MIN).collect();
     hidden.extend(path.map(str::to_owned));
-    hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    hidden
+    HiddenTexts::of_texts(hidden)
 }
 
 /// The segments of the path without percent-encoding: they are decoded as names in a query, where `+` is a space.
