@@ -35,7 +35,7 @@ pub(crate) fn is_delicate(key: &str) -> bool {
 /// Shorter texts occur in messages by chance.
 const HIDDEN_CHARS_MIN: usize = 4;
 
-/// Masks these texts in a message, and a user with a password before `@`.
+/// Masks these texts in a message, a user with a password before `@`, and the query of an address.
 pub(crate) fn hide(message: &mut String, secrets: &[Secret]) {
     for secret in secrets.iter().map(Secret::reveal) {
         if secret.chars().count() >= HIDDEN_CHARS_MIN && message.contains(secret) {
@@ -45,6 +45,27 @@ pub(crate) fn hide(message: &mut String, secrets: &[Secret]) {
     if message.contains('@') {
         *message = without_userinfo(message);
     }
+    if message.contains('?') {
+        *message = without_query(message);
+    }
+}
+
+/// A text in which all after the `?` of `host?key=value` is masked.
+fn without_query(text: &str) -> String {
+    let is_inside = |letter: char| !letter.is_whitespace() && !matches!(letter, ',' | '\'' | '"');
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('?') {
+        let end = after.find(|letter| !is_inside(letter)).unwrap_or(after.len());
+        let is_query = before.ends_with(is_inside) && after[..end].contains('=');
+        shown.push_str(before);
+        shown.push('?');
+        if is_query {
+            shown.push_str(MASK);
+        }
+        rest = &after[if is_query { end } else { 0 }..];
+    }
+    shown + rest
 }
 
 /// A text in which user and password of every `u:pw@host` are masked.
@@ -187,5 +208,14 @@ mod tests {
         check("nats://u:pw@a,nats://b", "nats://***@a,nats://b");
         check("a@b c@d", "***@b ***@d");
         check("nothing @ all", "nothing @ all");
+    }
+
+    #[test]
+    fn the_query_of_an_address_is_masked_everywhere() {
+        let check = |text: &str, expected: &str| assert_eq!(without_query(text), expected);
+        check("'b:9092?token=x' is refused", "'b:9092?***' is refused");
+        check("a?b=c,d?e=f g?", "a?***,d?*** g?");
+        check("did you mean 'x = y'?", "did you mean 'x = y'?");
+        check("what? a=b", "what? a=b");
     }
 }

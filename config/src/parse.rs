@@ -201,6 +201,14 @@ fn too_large((path, place): (KeyPath, Place)) -> Problem {
         .remedy("write a smaller number, or a text in quotes")
 }
 
+/// The library says so of a whole file that is one text, too, and repeats it, which may be a secret in the wrong place.
+fn not_a_table() -> (Place, String) {
+    (
+        Place::File,
+        "the whole file has to be one table of keys and values".to_owned(),
+    )
+}
+
 /// A text that is not of its format, with line, column and the line.
 fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
     let found = match error {
@@ -209,9 +217,9 @@ fn syntax(error: &ConfigError, text: &str, format: Format) -> Problem {
             toml::syntax(cause, text)
                 .or_else(|| yaml::syntax(cause))
                 .or_else(|| json::syntax(cause))
-                .unwrap_or_else(|| (Place::File, cause.to_string()))
+                .unwrap_or_else(not_a_table)
         }
-        other => (Place::File, other.to_string()),
+        _ => not_a_table(),
     };
     let (place, reason) = found;
     let line = match place {

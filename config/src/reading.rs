@@ -261,8 +261,10 @@ impl<'a> Reading<'a> {
 
     fn fault(&mut self, fault: &Fault, section: &KeyPath) {
         let path = section.join(&fault.path);
-        let node = self.tree.at(&path.0).cloned();
-        let node = node.unwrap_or_else(|| Node::new(Place::File, Value::Nothing));
+        // No copy: a table can have thousands of keys, each with a fault.
+        let nothing = Node::new(Place::File, Value::Nothing);
+        let tree = self.tree;
+        let node = tree.at(&path.0).unwrap_or(&nothing);
         match &fault.kind {
             FaultKind::Unknown { name, known } => self.unknown(&path, name, known),
             FaultKind::Missing { name } => {
@@ -275,7 +277,7 @@ impl<'a> Reading<'a> {
                     true => "a value that is not shown".to_owned(),
                     // A number in place of a table may be a secret in the wrong place.
                     false if expected.contains("table") => node.kind(),
-                    false => self.shown(&node),
+                    false => self.shown(node),
                 };
                 let message = format!("{shown} is given where {expected} is wanted");
                 self.report(&path, message, |problem| {
@@ -283,7 +285,7 @@ impl<'a> Reading<'a> {
                     problem.allowed(allowed).remedy(format!("write {expected}"))
                 });
             }
-            FaultKind::WrongWord { known } => self.wrong_word(&path, &node, known),
+            FaultKind::WrongWord { known } => self.wrong_word(&path, node, known),
             FaultKind::Refused { .. } if fault.secret => {
                 self.report(&path, "the secret is refused", correct_it)
             }

@@ -96,6 +96,9 @@ fn more_keys_than_any_configuration_has_are_refused_before_they_are_looked_at() 
 fn of_many_problems_the_first_are_shown_and_the_others_counted() {
     let text: String = (0..4_000).map(|at| format!("key{at} = 1\n")).collect();
     check_text(&text, Format::Toml, "more problems");
+    let nested: String = (0..4_900).map(|at| format!("fir{at} = 1\n")).collect();
+    let sink = "[[source]]\nconnect = \"a\"\n[[sink]]\ntype = \"console\"\n[sink.retry]\n";
+    check_text(&format!("{sink}{nested}"), Format::Toml, "more problems");
     let long = format!(
         "{} = 1\n[http]\nlisten = \"{}\"\n",
         "k".repeat(400_000),

@@ -68,6 +68,10 @@ fn a_secret_next_to_a_mistake_in_toml_is_not_shown() {
         "[[source]]\nname = \"b\"\nconnect = \"u:S@host:x\"\n",
         "[[sink]]\ntype = \"nats\"\nstream = \"S1\"\nservers = \"http://u:S@host\"\n",
         "[[sink]]\ntype = \"webhook\"\nurl = \"ftp://u:S@host/S\"\n",
+        "[[sink]]\ntype = \"nats\"\nstream = \"a\"\nservers = \"nats://h:4222/S\"\n",
+        "[[sink]]\ntype = \"nats\"\nstream = \"a\"\nservers = \"http://h?token=S\"\n",
+        "[[sink]]\ntype = \"kafka\"\nbrokers = \"h:9092?token=S\"\n",
+        "[[source]]\nname = \"b\"\nconnect = \"h:2181?token=S\"\n",
         // Properties of another's library.
         "[[sink]]\ntype = \"kafka\"\nbrokers = \"b\"\nproperties = { \"sasl.pasword\" = \"S\" }\n",
         "[[sink]]\ntype = \"kafka\"\nbrokers = \"b\"\nproperties = { \"sasl.jaas.config\" = \"S\" }\n",
@@ -86,6 +90,20 @@ fn a_secret_next_to_a_mistake_in_toml_is_not_shown() {
         "[source.auth]\nscheme = \"digest\"\nid = \"a${not a S}\"\n",
     ] {
         check_refused(Format::Toml, &format!("{SOURCE}{}", wrong.replace('S', SECRET)));
+    }
+}
+
+#[test]
+fn a_file_that_is_one_text_is_not_shown() {
+    for (format, text) in [
+        (Format::Yaml, "S"),
+        (Format::Yaml, "- S\n- S\n"),
+        (Format::Yaml, "a: S\n---\nb: S\n"),
+        (Format::Json, "\"S\""),
+        (Format::Json, "[\"S\"]"),
+        (Format::Toml, "S"),
+    ] {
+        check_refused(format, &text.replace('S', SECRET));
     }
 }
 

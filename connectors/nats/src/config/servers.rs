@@ -42,6 +42,12 @@ fn reason_against(server: &str) -> Option<String> {
     if rest.contains('@') {
         return Some("an address holds a user or a token: they belong under [sink.auth]".to_owned());
     }
+    // Other services have a key after the host.
+    let path = rest.find(['/', '?', '#']);
+    let server = match path {
+        Some(end) => format!("{scheme}://{}/…", &rest[..end]),
+        None => server.to_owned(),
+    };
     if matches!(scheme, "ws" | "wss") {
         return Some(format!(
             "'{server}' is an address for WebSockets, which this build does not speak: name the port for clients"
@@ -65,8 +71,11 @@ fn reason_against(server: &str) -> Option<String> {
     if host.is_empty() || host == "[]" {
         return because("it has no host");
     }
-    if host.contains(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '?' | '#')) {
-        return because("a host has no spaces and no slashes");
+    if path.is_some() {
+        return because("nothing comes after the host and the port");
+    }
+    if host.contains(char::is_whitespace) {
+        return because("a host has no spaces");
     }
     match port {
         Some(port) if !matches!(port.parse::<u16>(), Ok(1..)) => {
