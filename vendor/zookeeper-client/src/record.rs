@@ -507,20 +507,43 @@ where
     }
 }
 
+// zkbridge: the most memory that the elements of an answer's lists may take: as much as the largest frame. An empty name
+// has 4 bytes in a frame and 24 in memory.
+pub(crate) const ELEMENTS_BYTES_MAX: usize = crate::session::DEFAULT_MAX_FRAME_LEN;
+
+// zkbridge: refuses lists whose elements would take more memory than that.
+pub(crate) fn check_elements(count: usize, bytes: usize) -> Result<(), DeserializeError> {
+    if bytes <= ELEMENTS_BYTES_MAX {
+        return Ok(());
+    }
+    Err(DeserializeError::UnmarshalError(format!(
+        "an answer has {count} elements, which take {bytes} bytes of memory, more than the {ELEMENTS_BYTES_MAX} allowed"
+    )))
+}
+
+// zkbridge: how many elements the list that comes next has, as far as the bytes at hand can hold them.
+pub(crate) fn announced(buf: &ReadingBuf<'_>) -> usize {
+    let mut ahead: ReadingBuf<'_> = *buf;
+    let n = i32::deserialize(&mut ahead).unwrap_or_default();
+    usize::try_from(n).unwrap_or_default().min(ahead.len() / 4)
+}
+
 impl<'a, T> DeserializableRecord<'a> for Vec<T>
 where
-    T: DeserializableRecord<'a> + 'a,
+    T: DeserializableRecord<'a, Error = DeserializeError> + 'a,
 {
-    type Error = T::Error;
+    type Error = DeserializeError;
 
     fn deserialize(buf: &mut ReadingBuf<'a>) -> Result<Vec<T>, Self::Error> {
+        let fitting = announced(buf);
         let n = i32::deserialize(buf)?;
         if n <= 0 {
             return Ok(Default::default());
         }
         let n = n as usize;
+        check_elements(n, fitting.saturating_mul(std::mem::size_of::<T>()))?;
         // zkbridge: reserve no more than the bytes at hand can hold. An element takes at least the 4 bytes of its length.
-        let mut v = Vec::with_capacity(n.min(buf.len() / 4));
+        let mut v = Vec::with_capacity(fitting);
         for _ in 0..n {
             v.push(T::deserialize(buf)?);
         }

@@ -11,7 +11,7 @@ use bridge_core::source::{SourceErrorKind, SourceEvent, SourceRequest};
 use bridge_zookeeper::{Survey, test_connection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, timeout};
 
 use crate::driver::{BOUND, Driver, Server};
@@ -220,6 +220,9 @@ async fn more_bytes_of_paths_than_may_wait_end_the_connection_as_an_overflow() {
     driver.end().await;
 }
 
+/// Held by a test while it measures the memory of this process.
+static MEASURES: Mutex<()> = Mutex::const_new(());
+
 /// Resident memory of this process.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -230,6 +233,7 @@ fn resident_bytes() -> u64 {
 
 #[tokio::test]
 async fn events_that_arrive_while_the_watches_are_armed_are_not_kept() {
+    let _alone = MEASURES.lock().await;
     let grown = Arc::new(AtomicU64::new(0));
     let measured = Arc::clone(&grown);
     let server = Server::start(10_000, move |mut stream| {
@@ -264,6 +268,60 @@ async fn events_that_arrive_while_the_watches_are_armed_are_not_kept() {
     // Other tests of this process fill queues up to their bounds, far below.
     let grown = grown.load(Ordering::Relaxed);
     assert!(grown < 150 << 20, "{grown}");
+}
+
+/// Answers the first read with this, and returns how much resident memory grew meanwhile.
+async fn memory_of_answer(answer: impl Fn(i32) -> Vec<u8> + Send + Sync + 'static) -> u64 {
+    let grown = Arc::new(AtomicU64::new(0));
+    let (measured, answer) = (Arc::clone(&grown), Arc::new(answer));
+    let server = Server::start(10_000, move |mut stream| {
+        let (measured, answer) = (Arc::clone(&measured), Arc::clone(&answer));
+        async move {
+            let asked = other(&mut stream).await?;
+            let bytes = answer(asked.xid);
+            let before = resident_bytes();
+            let watch = async {
+                loop {
+                    let now = resident_bytes().saturating_sub(before);
+                    measured.fetch_max(now, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            let end = async {
+                frame(&mut stream, &bytes).await?;
+                while other(&mut stream).await.is_ok() {}
+                Ok(())
+            };
+            tokio::select! {
+                ended = end => ended,
+                () = watch => unreachable!("it watches without end"),
+            }
+        }
+    })
+    .await;
+    let mut driver = Driver::run(server.config());
+    driver.until_trouble("more than the 67108864 allowed").await;
+    driver.end().await;
+    grown.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn millions_of_empty_elements_in_a_frame_are_refused_before_they_take_memory() {
+    let _alone = MEASURES.lock().await;
+    let names = |count: i32| [&count.to_be_bytes()[..], &vec![0; 4 * count as usize]].concat();
+    let of_names = memory_of_answer(move |xid| answer_to_multi_read(xid, &names(12_000_000))).await;
+    // Each list is small enough alone.
+    let of_lists = memory_of_answer(move |xid| {
+        let list = part(GET_CHILDREN, &names(1_000_000));
+        [header(xid, 5), list.repeat(12)].concat()
+    })
+    .await;
+    let error = part(-1, &(-101i32).to_be_bytes());
+    let of_errors = memory_of_answer(move |xid| [header(xid, 5), error.repeat(2_000_000)].concat()).await;
+    // The frame in this server and in the client, and what may be decoded of it.
+    for (which, grown) in [("names", of_names), ("lists", of_lists), ("errors", of_errors)] {
+        assert!(grown < 250 << 20, "{which}: {} MiB", grown >> 20);
+    }
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::mem::size_of;
+
 use bytes::BufMut;
 
 use super::error_code::ErrorCode;
@@ -5,6 +7,8 @@ use super::op_code::OpCode;
 use super::stat::Stat;
 use crate::error::Error;
 use crate::record::{
+    announced,
+    check_elements,
     DeserializableRecord,
     DeserializeError,
     InvalidData,
@@ -57,11 +61,17 @@ impl DeserializableRecord<'_> for Vec<MultiReadResponse> {
 
     fn deserialize(buf: &mut ReadingBuf<'_>) -> Result<Vec<MultiReadResponse>, Self::Error> {
         let mut results = Vec::new();
+        // zkbridge: the memory of all parts and of the elements of their lists.
+        let (mut elements, mut bytes) = (0, 0);
         loop {
             let header = MultiHeader::deserialize(buf)?;
             if header.done {
                 break;
             }
+            let listed = if header.op == OpCode::GetChildren { announced(buf) } else { 0 };
+            elements += 1 + listed;
+            bytes += size_of::<MultiReadResponse>() + listed * size_of::<String>();
+            check_elements(elements, bytes)?;
             match header.op {
                 OpCode::GetData => {
                     let data = Vec::<u8>::deserialize(buf)?;
@@ -109,6 +119,8 @@ impl<'a> DeserializableRecord<'a> for Vec<MultiWriteResponse<'a>> {
             if header.done {
                 break;
             }
+            // zkbridge: the memory of all parts.
+            check_elements(results.len(), results.len() * size_of::<MultiWriteResponse<'_>>())?;
             match header.op {
                 OpCode::Check => results.push(MultiWriteResponse::Check),
                 OpCode::Delete => results.push(MultiWriteResponse::Delete),
