@@ -1,9 +1,9 @@
 //! Whether the files of an open journal are still those at their paths.
 //!
-//! What can be noticed: a journal that was removed, moved, replaced or made shorter, and the files beside it that were
-//! removed or replaced. What another program writes into the files, and a log that it makes shorter, can not.
+//! What can be noticed: a journal that was removed, moved, replaced or made shorter, the files beside it that were removed
+//! or replaced, and a log that is shorter than SQLite knows. What another program writes into the files can not.
 
-use super::companions::{COMPANIONS, beside};
+use super::companions::{COMPANIONS, LOGS, beside};
 use super::error::{JournalError, JournalErrorKind};
 use super::lock::FileId;
 use super::writer::Journal;
@@ -62,6 +62,11 @@ impl Journal {
                     return Err(self.changed(&what));
                 }
             }
+        }
+        if let Ok(log) = std::fs::metadata(beside(&self.file, LOGS[0]))
+            && log.len() < self.bytes_of_log()
+        {
+            return Err(self.changed("the end of the file -wal beside it was cut off"));
         }
         self.place = JournalPlace {
             companions: opened,

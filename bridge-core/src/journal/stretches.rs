@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::code::{put, take};
 use super::cursors;
 use super::error::JournalError;
+use super::inspect::FINDINGS_MAX;
 use super::progress;
 use super::read::Reader;
 use super::row::{Stored, op_number, op_of_number};
@@ -466,10 +467,7 @@ pub(super) fn compare(connection: &Connection, mut found: impl FnMut(WrongStretc
             found((last, "no stretch of records ends here"));
             continue;
         }
-        while expected < last {
-            found((expected, "the summary of the stretch that ends here is missing"));
-            expected.0 += length;
-        }
+        missing(expected, last, length, &mut found);
         expected = Seq(last.0 + length).max(expected);
         let records = StretchSummary::read(connection, Seq(last.0 - length), last)?;
         let is_right = StretchSummary::of_row(row).is_ok_and(|summary| summary.covers(&records));
@@ -480,9 +478,19 @@ pub(super) fn compare(connection: &Connection, mut found: impl FnMut(WrongStretc
             ));
         }
     }
-    while expected <= tail {
-        found((expected, "the summary of the stretch that ends here is missing"));
-        expected.0 += length;
-    }
+    missing(expected, tail.next(), length, &mut found);
     Ok(())
+}
+
+/// The stretches that end from `expected` on and before `end` are missing. Only so many are reported as anybody reads: the
+/// number of a damaged record can be any.
+fn missing(expected: Seq, end: Seq, length: u64, found: &mut impl FnMut(WrongStretch)) {
+    let mut last = expected;
+    for _ in 0..FINDINGS_MAX {
+        if last >= end {
+            return;
+        }
+        found((last, "the summary of the stretch that ends here is missing"));
+        last.0 += length;
+    }
 }

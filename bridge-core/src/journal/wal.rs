@@ -56,6 +56,10 @@ const HELD_COPY_WAIT: Duration = Duration::from_millis(50);
 /// The space that the log keeps.
 pub(super) const WAL_BYTES_KEPT: i64 = PAGES_LONG * PAGE_BYTES as i64;
 
+/// What the log has before its pages, and before each (the SQLite file format, "the write-ahead log").
+const LOG_HEADER_BYTES: u64 = 32;
+const FRAME_HEADER_BYTES: u64 = 24;
+
 /// Copies the log on a thread of its own. Ends with its value.
 pub(super) struct WalCopier {
     shared: Arc<CopierState>,
@@ -263,6 +267,16 @@ impl Journal {
             Restart::Held | Restart::Uncopied | Restart::Copying => {}
         }
         Ok(())
+    }
+
+    /// The bytes that the file of the log has at least; 0 where that is unknown. To be asked after the file: another
+    /// connection may begin it anew meanwhile.
+    pub(super) fn bytes_of_log(&self) -> u64 {
+        let pages = self.wal_length().map_or(0, |log| log.pages);
+        match u64::try_from(pages) {
+            Ok(pages @ 1..) => LOG_HEADER_BYTES + pages * (FRAME_HEADER_BYTES + u64::from(PAGE_BYTES)),
+            _ => 0,
+        }
     }
 
     fn wal_length(&self) -> Result<WalLength, JournalError> {

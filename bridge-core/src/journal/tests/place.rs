@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::scratch::*;
 use crate::image_txn::ImageTxn;
-use crate::journal::{Journal, JournalError, JournalErrorKind, JournalWriter, Reader, SinkState};
+use crate::journal::{Journal, JournalError, JournalErrorKind, JournalWriter, Reader, SinkState, beside};
 use crate::number::Seq;
 
 /// The file that a child process looks at.
@@ -105,17 +105,28 @@ fn a_journal_that_was_removed_moved_or_replaced_while_it_is_open_is_noticed() {
         "another file",
     );
     for suffix in ["-wal", "-shm"] {
-        let beside = |file: &Path| file.with_file_name(format!("main.journal{suffix}"));
         let scratch = Scratch::new();
         let mut journal = filled(&scratch);
         journal.verify_place().unwrap();
-        fs::remove_file(beside(&scratch.file())).unwrap();
+        fs::remove_file(beside(&scratch.file(), suffix)).unwrap();
         let error = journal.verify_place().unwrap_err();
         assert_eq!(error.kind, JournalErrorKind::Moved);
         assert!(error.to_string().contains(suffix), "{error}");
         drop(journal);
         assert_eq!(scratch.records().len(), 1, "an orderly end keeps what SQLite has");
     }
+    check(
+        |file| {
+            let log = beside(file, "-wal");
+            fs::File::options()
+                .write(true)
+                .open(log)
+                .unwrap()
+                .set_len(0)
+                .unwrap()
+        },
+        "the end of the file -wal beside it was cut off",
+    );
     check(
         |file| {
             fs::File::options()

@@ -232,6 +232,22 @@ fn a_stretch_that_is_not_as_its_records_say_is_found_by_the_check() {
 }
 
 #[test]
+fn a_check_of_a_journal_whose_last_record_has_the_greatest_number_ends() {
+    let scratch = short();
+    append_all(&mut scratch.open(), story(LENGTH + 3));
+    let damaged = Connection::open(scratch.file()).unwrap();
+    let last = "UPDATE record SET seq = 9223372036854775807 WHERE seq = (SELECT max(seq) FROM record)";
+    damaged.execute_batch(last).unwrap();
+    let inspection = scratch.reader().inspect(|_| {}).unwrap();
+    let is_found = |subject: &str| inspection.findings.iter().any(|found| found.subject == subject);
+    assert!(
+        is_found("records") && is_found("stretches"),
+        "{:?}",
+        inspection.findings
+    );
+}
+
+#[test]
 fn of_records_that_an_older_format_has_written_no_stretch_is_known() {
     let scratch = Scratch::new();
     let mut story = story(800);
