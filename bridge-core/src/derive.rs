@@ -8,7 +8,8 @@
 //! Invariants of every derivation:
 //!
 //! * It reads no clock and does not wait: the same changes on the same rows give the same events.
-//! * Between two transactions it holds nothing but what its rows say. After a rollback [`Derivation::forget`] is called.
+//! * Between two batches it holds nothing but what its rows say, and what may be forgotten: no event is lost without it,
+//!   and none says more than is known. After a rollback [`Derivation::forget`] is called.
 //! * Its memory has a bound: events come in batches ([`Derivation::more`]), however many changes a gap has hidden.
 //! * It has no part in a change: no input makes it fail but rows that cannot be read or written.
 
@@ -67,6 +68,17 @@ pub enum DerivationMark {
     ListingEnd,
 }
 
+/// What is known of the rest of the transaction of the ensemble whose changes wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestOfTransaction {
+    /// There is none: a change of another transaction comes next, or the rest would have come long ago.
+    None,
+    /// The next batch may begin with it: a watch reports a transaction change by change.
+    MayCome,
+    /// It may come, and will not be seen as a part of this transaction: changes may be missed from here on.
+    Lost,
+}
+
 /// An event, and where it belongs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DerivedEvent {
@@ -122,6 +134,16 @@ pub struct InstanceCount {
     pub count: u64,
 }
 
+/// How a derivation begins.
+#[derive(Debug, Default)]
+pub struct Begun {
+    /// The image must be passed to [`Derivation::change`] as a listing, and then [`Derivation::filled`] called: rows of
+    /// other options are removed.
+    pub must_fill: bool,
+    /// The events of changes that waited for the rest of their transaction when the last process ended.
+    pub events: Vec<DerivedEvent>,
+}
+
 /// Turns changes into events.
 pub trait Derivation: Send {
     /// Whether changes of the path can matter. Cheap: it is asked for each change.
@@ -142,12 +164,23 @@ pub trait Derivation: Send {
         state: &mut dyn DerivedState,
     ) -> Result<(), JournalError>;
 
-    /// The events of the changes that wait, in order, the first batch of them: [`Derivation::more`] has the others.
+    /// The events of the changes that wait, in order, the first batch of them: [`Derivation::more`] has the others. Where
+    /// the rest of their transaction may come, changes that it could give another meaning go on waiting, in rows.
     ///
     /// # Errors
     ///
     /// If its rows cannot be read or written.
-    fn complete(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError>;
+    fn complete(
+        &mut self,
+        rest: RestOfTransaction,
+        state: &mut dyn DerivedState,
+    ) -> Result<Vec<DerivedEvent>, JournalError>;
+
+    /// Whether changes wait for the rest of their transaction. Then the journal asks [`Derivation::has_waited`] soon.
+    fn waits(&self) -> bool;
+
+    /// Whether changes have waited so long that the rest of their transaction would have come.
+    fn has_waited(&self, now: Timestamp) -> bool;
 
     /// Takes the begin or end of a gap or a listing of a root, after [`Derivation::complete`]. Returns the first batch of
     /// the events that an end leads to.
@@ -173,7 +206,8 @@ pub trait Derivation: Send {
     /// If its rows cannot be read or written.
     fn more(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError>;
 
-    /// Whether [`Derivation::due`] has something to do. Cheap: it is asked every second.
+    /// Whether [`Derivation::due`] has something to do. Cheap: it is asked every second, and more often while changes
+    /// wait.
     fn has_due(&self, now: Timestamp) -> bool;
 
     /// The events whose time has come, at most one batch; [`Derivation::has_due`] stays true while more are due.
@@ -187,14 +221,12 @@ pub trait Derivation: Send {
         state: &mut dyn DerivedState,
     ) -> Result<Vec<DerivedEvent>, JournalError>;
 
-    /// Compares its options with those that the rows were made with, before the first change. True if the image must be
-    /// passed to [`Derivation::change`] as a listing, and then [`Derivation::filled`] called: rows of other options are
-    /// removed.
+    /// Compares its options with those that the rows were made with, before the first change.
     ///
     /// # Errors
     ///
     /// If the rows cannot be read or written.
-    fn begin(&mut self, state: &mut dyn DerivedState) -> Result<bool, JournalError>;
+    fn begin(&mut self, state: &mut dyn DerivedState) -> Result<Begun, JournalError>;
 
     /// The image was passed.
     fn filled(&mut self);

@@ -11,8 +11,9 @@ use bridge_core::record::Fidelity;
 use serde::{Deserialize, Serialize};
 
 use crate::causes::Deletes;
+use crate::group::Touch;
 use crate::keys;
-use crate::machine::{Note, ServiceMachine, Subject, Touch};
+use crate::machine::{Note, ServiceMachine, Subject};
 use crate::registration::ServiceKey;
 use crate::rows::{Cause, InstanceRow, Row, for_each, get, json, put, root_of};
 

@@ -13,6 +13,7 @@
 //! e section election                            an election or a lock
 //! q section election order path                 its candidates, in their order
 //! u root deadline subject                       an event that is held back; d in journals of earlier builds
+//! p number                                      what a transaction has touched that may not be over, in order
 //! g root                                        an open gap
 //! w root                                        a root that is being listed
 //! h root number, t root subject                 subjects that changed in it: in order, and by name
@@ -78,6 +79,9 @@ pub(crate) const OF_SECTION: [u8; 6] = *b"larqmf";
 
 /// Kinds of rows of a section that say what was announced.
 pub(crate) const ANNOUNCED_OF_SECTION: [u8; 3] = *b"ise";
+
+/// What a transaction has touched that may not be over.
+pub(crate) const TOUCHES: u8 = b'p';
 
 /// Deadlines in journals of earlier builds.
 pub(crate) const EARLIER_DEADLINES: u8 = b'd';
@@ -238,6 +242,10 @@ pub(crate) fn earlier_deadline_of(key: &[u8]) -> Option<i64> {
 fn due_of(bytes: &[u8]) -> Option<i64> {
     let number = bytes.get(..8)?.try_into().ok()?;
     Some((u64::from_be_bytes(number) ^ 1 << 63).cast_signed())
+}
+
+pub(crate) fn touch(at: usize) -> Key {
+    all(TOUCHES).number(at as u64)
 }
 
 pub(crate) fn gaps() -> Key {

@@ -24,6 +24,7 @@ mod deadlines;
 mod decode;
 mod election;
 mod flaps;
+mod group;
 mod keys;
 mod levels;
 mod linking;

@@ -6,8 +6,9 @@ use bridge_core::number::{SessionId, Zxid};
 
 use crate::decode::{Candidate, Decoded, Rule};
 use crate::election::candidate_name;
+use crate::group::Touch;
 use crate::keys;
-use crate::machine::{Note, Section, Subject, Touch};
+use crate::machine::{Note, Section, Subject};
 use crate::registration::ServiceKey;
 use crate::rows::{Cause, ElectionRow, Meaning, NodeRow, QueuedRow, get, put, remove};
 use crate::speaking::Newest;

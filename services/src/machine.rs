@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use bridge_core::derive::{
-    Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange,
+    Begun, Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange,
+    RestOfTransaction,
 };
 use bridge_core::journal::JournalError;
 use bridge_core::number::Zxid;
@@ -17,6 +18,7 @@ use crate::causes::Deletes;
 use crate::config::ServiceConfig;
 use crate::deadlines::Deadlines;
 use crate::decode::{Decoded, Decoder, Payload, Rule, Znode};
+use crate::group::Group;
 use crate::keys;
 use crate::levels::Levels;
 use crate::linking::Linking;
@@ -55,23 +57,8 @@ pub(crate) struct Section {
     pub(crate) grace_ms: i64,
 }
 
-/// The changes of one transaction of the ensemble.
-#[derive(Default)]
-struct Group {
-    zxid: Option<Zxid>,
-    touches: Vec<Touch>,
-    deletes: Deletes,
-}
-
-/// A subject that a change has touched.
-pub(crate) struct Touch {
-    pub(crate) subject: Subject,
-    pub(crate) cause: Cause,
-    pub(crate) note: Option<Note>,
-}
-
 /// Someone joined or left a queue.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Note {
     Joined(String),
     Left(String),
@@ -262,8 +249,22 @@ impl ServiceMachine {
         }
     }
 
+    /// Announces what waited for the rest of its transaction when the last process ended, before rows of other options are
+    /// removed.
+    fn resume(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError> {
+        if state.scan(keys::all(keys::TOUCHES).bytes(), None, 1)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.load(state)?;
+        let mut events = self.complete(RestOfTransaction::Lost, state)?;
+        while self.has_more() {
+            events.extend(self.more(state)?);
+        }
+        Ok(events)
+    }
+
     fn load(&mut self, state: &mut dyn DerivedState) -> Result<(), JournalError> {
-        self.group = Group::default();
+        self.group = Group::load(state)?;
         self.announcing = None;
         self.newest.clear();
         let gaps = (keys::gaps(), &mut self.gaps);
@@ -294,7 +295,7 @@ impl Derivation for ServiceMachine {
     }
 
     fn is_ended_by(&self, zxid: Option<Zxid>) -> bool {
-        !self.group.touches.is_empty() && (zxid.is_none() || self.group.zxid != zxid)
+        self.group.is_ended_by(zxid)
     }
 
     fn change(
@@ -302,35 +303,44 @@ impl Derivation for ServiceMachine {
         change: &ObservedChange<'_>,
         state: &mut dyn DerivedState,
     ) -> Result<(), JournalError> {
-        let zxid = change.zxid.filter(|_| change.is_exact);
-        // A transaction that touches no subject ends without being completed: its deletes are not those of the next.
-        if zxid.is_none() || self.group.zxid != zxid {
-            self.group.deletes = Deletes::default();
-        }
-        self.group.zxid = zxid;
+        self.group.begin_change(change);
+        let before = self.group.touches.len();
         for at in 0..self.sections.len() {
             let is_filled = self.filling.as_ref().is_none_or(|filling| filling.contains(&at));
             if is_filled && self.sections[at].decoder.covers(change.path) && change.op != Op::Acl {
                 self.take(at, change, state)?;
             }
         }
+        self.group.end_change(change, before);
         Ok(())
     }
 
-    fn complete(&mut self, state: &mut dyn DerivedState) -> Result<Vec<DerivedEvent>, JournalError> {
-        let group = std::mem::take(&mut self.group);
-        if group.touches.is_empty() {
+    fn complete(
+        &mut self,
+        rest: RestOfTransaction,
+        state: &mut dyn DerivedState,
+    ) -> Result<Vec<DerivedEvent>, JournalError> {
+        let (touches, deletes) = self.group.take(rest, state)?;
+        if touches.is_empty() {
             return Ok(Vec::new());
         }
-        let subjects = subjects_of(group.touches, state)?;
+        let subjects = subjects_of(touches, state)?;
         let (later, now): (Vec<_>, Vec<_>) = subjects
             .into_iter()
             .partition(|(subject, cause, _)| self.must_wait(subject, cause));
         for (subject, cause, _) in later {
             defer(&subject, &cause, state)?;
         }
-        self.announcing = of_transaction(now, group.deletes);
+        self.announcing = of_transaction(now, deletes);
         self.next_batch(state)
+    }
+
+    fn waits(&self) -> bool {
+        self.group.waits()
+    }
+
+    fn has_waited(&self, now: Timestamp) -> bool {
+        self.group.has_waited(now)
     }
 
     fn mark(
@@ -403,13 +413,14 @@ impl Derivation for ServiceMachine {
         self.load(state)
     }
 
-    fn begin(&mut self, state: &mut dyn DerivedState) -> Result<bool, JournalError> {
+    fn begin(&mut self, state: &mut dyn DerivedState) -> Result<Begun, JournalError> {
         Deadlines::migrate(state)?;
+        let events = self.resume(state)?;
         let filling = self.compare_options(state)?;
         self.load(state)?;
-        let is_filled = filling.is_empty();
-        self.filling = (!is_filled).then_some(filling);
-        Ok(!is_filled)
+        let must_fill = !filling.is_empty();
+        self.filling = must_fill.then_some(filling);
+        Ok(Begun { must_fill, events })
     }
 
     fn filled(&mut self) {

@@ -9,7 +9,7 @@
 use std::alloc::System;
 use std::sync::Arc;
 
-use bridge_core::derive::{Derivation, DerivedRow, DerivedState, ObservedChange};
+use bridge_core::derive::{Derivation, DerivedRow, DerivedState, ObservedChange, RestOfTransaction};
 use bridge_core::journal::JournalError;
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
@@ -81,7 +81,7 @@ fn write_all(machine: &mut ServiceMachine, state: &mut CountedState, version: i3
             txn: None,
         };
         machine.change(&change, state).unwrap();
-        let found = machine.complete(state).unwrap();
+        let found = machine.complete(RestOfTransaction::None, state).unwrap();
         let kind = match version {
             0 => ServiceEventType::InstanceUp,
             _ => ServiceEventType::InstanceChanged,

@@ -114,7 +114,9 @@ impl Rig {
         self.change(name, Fidelity::Exact, ChangeKind::Deleted { at });
     }
 
+    /// The events after a second of silence.
     fn events(&mut self) -> Vec<Arc<ServiceEvent>> {
+        self.journal.tick(Timestamp(NOW.0 + 1_000)).unwrap();
         self.journal.commit().unwrap();
         let limit = ReadLimit {
             records: 1_000,
@@ -320,5 +322,39 @@ fn the_cause_of_an_instance_that_went_before_anyone_read_it_is_unknown() {
     };
     rig.change(name, Fidelity::Exact, unread);
     rig.delete(name);
+    assert_eq!(cause_of_down(&rig.events()), Some(DownCause::Unknown));
+}
+
+#[test]
+fn the_rest_of_a_transaction_is_waited_for_until_it_is_known_that_none_comes() {
+    let going = || {
+        let mut rig = Rig::new(&[section(ServiceFormat::Curator, "/services")]);
+        rig.create("/services/pay/a", 7, &curator("a", "h1"));
+        rig.create("/services/pay/b", 7, &curator("b", "h2"));
+        rig.delete("/services/pay/a");
+        rig.journal.commit().unwrap();
+        assert!(rig.journal.is_within_transaction());
+        rig.append(RecordKind::Heartbeat { zxid: None });
+        rig.journal.tick(Timestamp(NOW.0 + 400)).unwrap();
+        rig.journal.commit().unwrap();
+        assert!(rig.journal.is_within_transaction());
+        rig
+    };
+    // Nothing comes.
+    assert_eq!(cause_of_down(&going().events()), Some(DownCause::Deregistered));
+    // Another transaction comes, in whatever part of the tree.
+    let mut rig = going();
+    rig.create("/elsewhere", 0, "");
+    assert!(!rig.journal.is_within_transaction());
+    assert_eq!(cause_of_down(&rig.events()), Some(DownCause::Deregistered));
+    // The znode of another root is listed, which may be older than the transaction.
+    let mut rig = going();
+    let (run, index, read) = (Uuid::from_u128(1), 0, read(9, 0, ""));
+    let listed = ChangeKind::Listed { read, run, index };
+    rig.change("/other", Fidelity::Reconciled, listed);
+    assert_eq!(cause_of_down(&rig.events()), Some(DownCause::Unknown));
+    // The bridge starts again.
+    let mut rig = going().reopen(&[section(ServiceFormat::Curator, "/services")]);
+    assert!(!rig.journal.is_within_transaction());
     assert_eq!(cause_of_down(&rig.events()), Some(DownCause::Unknown));
 }

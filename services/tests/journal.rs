@@ -16,7 +16,8 @@ use bridge_core::journal::{Durability, Journal, JournalOptions, JournalWriter, R
 use bridge_core::number::{Epoch, Seq, SessionId, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{
-    Data, DataForm, Fidelity, GapReason, MaskKey, Masking, Op, Record, ServiceEventType, Stat, Timestamp,
+    Data, DataForm, DownCause, Fidelity, GapReason, MaskKey, Masking, Op, Record, ServiceEvent,
+    ServiceEventType, Stat, Timestamp,
 };
 use bridge_services::{ServiceConfig, ServiceFormat, ServiceMachine};
 use rand::rngs::StdRng;
@@ -86,15 +87,28 @@ impl World {
         }
     }
 
+    /// Many steps, and time for all that waits.
+    fn story(&mut self) -> Vec<Step> {
+        let mut steps: Vec<Step> = (0..150).map(|_| self.step()).collect();
+        steps.push(self.tick(60_000));
+        steps
+    }
+
     fn step(&mut self) -> Step {
         self.now += self.random.random_range(1..4_000);
         match self.random.random_range(0..20) {
-            0 => Step::Tick(Timestamp(self.now)),
+            0 => self.tick(1_000),
             1 => Step::Append(vec![self.gap()]),
             2..=3 => Step::Append(self.session_ends()),
             4..=6 => Step::Append(self.delete().into_iter().collect()),
             _ => Step::Append(vec![self.write()]),
         }
+    }
+
+    /// Later than any rest of a transaction is waited for.
+    fn tick(&mut self, millis: i64) -> Step {
+        self.now += millis;
+        Step::Tick(Timestamp(self.now))
     }
 
     fn entry(&self, kind: RecordKind) -> Append {
@@ -240,12 +254,12 @@ fn records(file: &Path) -> Vec<Arc<Record>> {
 }
 
 /// All service events, without the position.
-fn events(file: &Path) -> Vec<bridge_core::record::ServiceEvent> {
+fn events(file: &Path) -> Vec<ServiceEvent> {
     let events = records(file)
         .into_iter()
         .filter_map(|record| record.event.clone());
     events
-        .map(|event| bridge_core::record::ServiceEvent {
+        .map(|event| ServiceEvent {
             seq: Seq::ZERO,
             ..(*event).clone()
         })
@@ -271,26 +285,55 @@ fn play_calmly(file: &Path, steps: &[Step], grace: u64) {
     }
 }
 
-/// Batches of several steps, some of which are undone and played again, and journals that are closed in the middle.
-fn play_wildly(file: &Path, steps: &[Step], grace: u64, random: &mut StdRng) {
-    let mut journal = open(file, grace);
-    let mut at = 0;
-    while at < steps.len() {
-        let end = (at + random.random_range(1..6)).min(steps.len());
-        for step in &steps[at..end] {
-            take(&mut journal, step);
+/// The changes one by one, each with whether its transaction ends with it.
+fn pieces(steps: &[Step]) -> Vec<(Step, bool)> {
+    let one_by_one = |step: &Step| match step {
+        Step::Append(entries) => {
+            let last = entries.len().saturating_sub(1);
+            let entries = entries.iter().enumerate();
+            let piece = |(at, entry): (usize, &Append)| (Step::Append(vec![entry.clone()]), at == last);
+            entries.map(piece).collect()
         }
+        tick => vec![(tick.clone(), true)],
+    };
+    steps.iter().flat_map(one_by_one).collect()
+}
+
+/// A batch for each change. With `silence` there is a long one after each.
+fn play_split(file: &Path, steps: &[Step], silence: bool) {
+    let mut journal = open(file, 0);
+    for (piece, _) in pieces(steps) {
+        take(&mut journal, &piece);
+        if let (Step::Append(entries), true) = (&piece, silence) {
+            journal.tick(Timestamp(entries[0].captured.0 + 1_000)).unwrap();
+        }
+        journal.commit().unwrap();
+    }
+}
+
+/// Batches of several changes, which begin and end within transactions, and some of which are undone and played again,
+/// and journals that are closed between two transactions.
+fn play_wildly(file: &Path, steps: &[Step], grace: u64, random: &mut StdRng) {
+    let pieces = pieces(steps);
+    let mut journal = open(file, grace);
+    let (mut at, mut is_between) = (0, true);
+    while at < pieces.len() {
+        let end = (at + random.random_range(1..6)).min(pieces.len());
+        for (piece, _) in &pieces[at..end] {
+            take(&mut journal, piece);
+        }
+        let ends_between = pieces[end - 1].1;
         match random.random_range(0..5) {
             0 => {
                 journal.rollback().unwrap();
                 continue;
             }
-            1 => {
+            1 if is_between => {
                 drop(journal);
                 journal = open(file, grace);
                 continue;
             }
-            2 => {
+            2 if ends_between => {
                 journal.commit().unwrap();
                 drop(journal);
                 journal = open(file, grace);
@@ -299,7 +342,7 @@ fn play_wildly(file: &Path, steps: &[Step], grace: u64, random: &mut StdRng) {
                 journal.commit().unwrap();
             }
         }
-        at = end;
+        (at, is_between) = (end, ends_between);
     }
 }
 
@@ -317,13 +360,22 @@ fn crashes_and_rollbacks_lose_double_and_change_no_event() {
         println!("ZKBRIDGE_SEED={seed}");
         let grace = if seed % 2 == 0 { 0 } else { 10 };
         let mut world = World::new(seed);
-        let steps: Vec<Step> = (0..150).map(|_| world.step()).collect();
+        let steps = world.story();
         let folder = tempfile::tempdir().unwrap();
         let (calm, wild) = (folder.path().join("calm"), folder.path().join("wild"));
         play_calmly(&calm, &steps, grace);
         play_wildly(&wild, &steps, grace, &mut StdRng::seed_from_u64(seed));
         let (calm, wild) = (events(&calm), events(&wild));
-        assert_eq!(calm, wild, "seed {seed}");
+        check_causes(&calm, &wild, seed);
+        let causeless = |events: &[ServiceEvent]| -> Vec<ServiceEvent> {
+            let without = |event: &ServiceEvent| ServiceEvent {
+                cause: None,
+                text: String::new(),
+                ..event.clone()
+            };
+            events.iter().map(without).collect()
+        };
+        assert_eq!(causeless(&calm), causeless(&wild), "seed {seed}");
         let ids: BTreeSet<_> = calm.iter().map(|event| event.id).collect();
         assert_eq!(ids.len(), calm.len(), "seed {seed}: two events of one id");
         check_alternation(&calm, seed);
@@ -349,8 +401,37 @@ fn crashes_and_rollbacks_lose_double_and_change_no_event() {
     }
 }
 
+/// A bridge that has forgotten a part of a transaction knows less, and says nothing else.
+fn check_causes(calm: &[ServiceEvent], wild: &[ServiceEvent], seed: u64) {
+    for (calm, wild) in calm.iter().zip(wild) {
+        assert!(
+            wild.cause == calm.cause || wild.cause == Some(DownCause::Unknown),
+            "seed {seed}: {} became {}",
+            calm.text,
+            wild.text
+        );
+    }
+}
+
+#[test]
+fn a_transaction_that_is_split_into_batches_leads_to_the_events_of_the_whole() {
+    let mut controls = 0;
+    for seed in seeds(12) {
+        println!("ZKBRIDGE_SEED={seed}");
+        let steps = World::new(seed).story();
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str| folder.path().join(name);
+        play_calmly(&of("whole"), &steps, 0);
+        play_split(&of("split"), &steps, false);
+        assert_eq!(events(&of("whole")), events(&of("split")), "seed {seed}");
+        play_split(&of("control"), &steps, true);
+        controls += usize::from(events(&of("control")) != events(&of("whole")));
+    }
+    assert!(controls > 0, "no seed shows that the split matters");
+}
+
 /// Up and down, available and unavailable, elected and lost take turns.
-fn check_alternation(events: &[bridge_core::record::ServiceEvent], seed: u64) {
+fn check_alternation(events: &[ServiceEvent], seed: u64) {
     let mut is_up: BTreeMap<String, bool> = BTreeMap::new();
     for event in events {
         let (subject, up) = match event.kind {
@@ -492,7 +573,7 @@ fn a_mask_that_comes_later_removes_the_facts_and_the_registration_is_unreadable_
         .set_masking(Some(Arc::new(Masking::new([&glob], key).unwrap())))
         .unwrap();
     drop(journal);
-    let has_facts = |event: &bridge_core::record::ServiceEvent| !event.endpoints.is_empty();
+    let has_facts = |event: &ServiceEvent| !event.endpoints.is_empty();
     assert!(!events(&file).iter().any(has_facts));
     let bytes = std::fs::read(&file).unwrap();
     assert!(!bytes.windows(9).any(|window| window == b"\"address\""));

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
-use bridge_core::derive::{Derivation, DerivationMark, DerivedEvent, ObservedChange};
+use bridge_core::derive::{Derivation, DerivationMark, DerivedEvent, ObservedChange, RestOfTransaction};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Op, Timestamp};
@@ -71,7 +71,7 @@ fn play(config: &ServiceConfig, records: &[Value]) -> Vec<DerivedEvent> {
             "delete" => Op::Delete,
             "snapshot" => Op::Snapshot,
             mark => {
-                events.extend(machine.complete(&mut state).unwrap());
+                events.extend(machine.complete(RestOfTransaction::None, &mut state).unwrap());
                 let mark = match mark {
                     "gap_begin" => DerivationMark::GapBegin,
                     "gap_end" => DerivationMark::GapEnd,
@@ -111,7 +111,7 @@ fn play(config: &ServiceConfig, records: &[Value]) -> Vec<DerivedEvent> {
             txn: None,
         };
         if machine.is_ended_by(change.zxid) {
-            events.extend(machine.complete(&mut state).unwrap());
+            events.extend(machine.complete(RestOfTransaction::None, &mut state).unwrap());
         }
         if machine.covers(&path) {
             machine.change(&change, &mut state).unwrap();
@@ -121,15 +121,15 @@ fn play(config: &ServiceConfig, records: &[Value]) -> Vec<DerivedEvent> {
             .get(at + 1)
             .is_none_or(|next| machine.is_ended_by(zxid(next, "zxid")));
         if is_whole && at % 2 == 1 {
-            events.extend(machine.complete(&mut state).unwrap());
+            events.extend(machine.complete(RestOfTransaction::None, &mut state).unwrap());
             machine = ServiceMachine::new("main", std::slice::from_ref(config)).unwrap();
             assert!(
-                !machine.begin(&mut state).unwrap(),
+                !machine.begin(&mut state).unwrap().must_fill,
                 "the rows are of these options"
             );
         }
     }
-    events.extend(machine.complete(&mut state).unwrap());
+    events.extend(machine.complete(RestOfTransaction::None, &mut state).unwrap());
     events
 }
 

@@ -227,7 +227,8 @@ pub trait JournalWriter: Log + ImageTxn + SinkState {
     /// If a transaction is open.
     fn maintain(&mut self, now: Timestamp, budget: usize) -> Result<Maintained, JournalError>;
 
-    /// About a second has passed: appends the events that were held back until now, in the open transaction.
+    /// About a second has passed, or less while changes wait for the rest of their transaction: appends the events that
+    /// were held back until now, in the open transaction.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! The derivation of a journal: passes each change to it, keeps its rows, and appends its events.
 //!
-//! *Invariants.* An event is appended to the transaction of the changes that it follows from, after them. Without a
-//! derivation nothing is read, written or allocated for it. Rows and events become durable with the changes: a rollback
-//! takes them along, and the derivation begins again from the rows.
+//! *Invariants.* An event is appended to the batch of the changes that it follows from, after them, or, where more of
+//! their transaction may come, to the one in which that becomes known. Without a derivation nothing is read, written or
+//! allocated for it. Rows and events become durable with the changes: a rollback takes them along, and the derivation
+//! begins again from the rows.
 
 use rusqlite::Connection;
 use uuid::Uuid;
@@ -15,7 +16,9 @@ use super::row::data_of_value;
 use super::schema::SLASH;
 use super::writer::{Journal, TxnState};
 use crate::append::{Append, Change, ChangeKind, DeletedAt, RecordKind};
-use crate::derive::{Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange};
+use crate::derive::{
+    Derivation, DerivationMark, DerivedEvent, DerivedState, InstanceCount, ObservedChange, RestOfTransaction,
+};
 use crate::journal::JournalWriter;
 use crate::number::{SessionId, Zxid};
 use crate::path::ZnodePath;
@@ -120,11 +123,15 @@ impl Observation {
     }
 }
 
-/// The zxid of the transaction that a record belongs to, as far as it is exact.
-fn exact_zxid(kind: &RecordKind) -> Option<Zxid> {
+/// The zxid of the transaction that a record belongs to, if it was seen as it happened. What is found by comparing may
+/// come between two changes of a transaction, and have the zxid of any other.
+fn seen_zxid(kind: &RecordKind) -> Option<Zxid> {
     let RecordKind::Change(change) = kind else {
         return None;
     };
+    if change.fidelity == Fidelity::Reconciled {
+        return None;
+    }
     match &change.kind {
         ChangeKind::Created { read } | ChangeKind::Updated { read } | ChangeKind::Listed { read, .. } => {
             Some(read.stat.mzxid)
@@ -169,8 +176,9 @@ impl Journal {
         self.begin()?;
         self.derivation = Some(derivation);
         let before = self.log.head;
-        let must_fill = self.with_derivation(|derivation, rows| derivation.begin(rows))?;
-        if must_fill {
+        let begun = self.with_derivation(|derivation, rows| derivation.begin(rows))?;
+        self.append_events(begun.events, now)?;
+        if begun.must_fill {
             self.fill_derivation(now)?;
         }
         if let Some(derivation) = &mut self.derivation {
@@ -204,20 +212,41 @@ impl Journal {
         called
     }
 
-    /// Before a record is appended: the changes of another transaction of the ensemble are complete.
+    /// Whether changes wait for the rest of their transaction: [`JournalWriter::tick`] should come within some hundred
+    /// milliseconds.
+    pub fn is_within_transaction(&self) -> bool {
+        self.derivation
+            .as_ref()
+            .is_some_and(|derivation| derivation.waits())
+    }
+
+    /// Before a record is appended: a change of another transaction of the ensemble completes those that wait.
     pub(super) fn derive_before(&mut self, entry: &Append) -> Result<(), JournalError> {
         let Some(derivation) = &self.derivation else {
             return Ok(());
         };
-        match derivation.is_ended_by(exact_zxid(&entry.kind)) {
-            true => self.derive_complete(entry.captured),
-            false => Ok(()),
+        let zxid = match &entry.kind {
+            // It comes at any time.
+            RecordKind::Heartbeat { .. } => return Ok(()),
+            kind => seen_zxid(kind),
+        };
+        if !derivation.is_ended_by(zxid) {
+            return Ok(());
         }
+        let rest = match zxid {
+            Some(_) => RestOfTransaction::None,
+            None => RestOfTransaction::Lost,
+        };
+        self.derive_complete(rest, entry.captured)
     }
 
-    /// All changes of the batch are complete.
-    pub(super) fn derive_complete(&mut self, captured: Timestamp) -> Result<(), JournalError> {
-        let events = self.with_derivation(|derivation, rows| derivation.complete(rows))?;
+    /// The changes of the batch, as far as they are complete.
+    pub(super) fn derive_complete(
+        &mut self,
+        rest: RestOfTransaction,
+        captured: Timestamp,
+    ) -> Result<(), JournalError> {
+        let events = self.with_derivation(|derivation, rows| derivation.complete(rest, rows))?;
         self.append_batches(events, captured)
     }
 
@@ -234,22 +263,25 @@ impl Journal {
         let Some((mark, root)) = mark.filter(|_| self.derivation.is_some()) else {
             return Ok(());
         };
-        self.derive_complete(captured)?;
+        self.derive_complete(RestOfTransaction::Lost, captured)?;
         let events = self.with_derivation(|derivation, rows| derivation.mark(mark, root.as_ref(), rows))?;
         self.append_batches(events, captured)
     }
 
     /// The events that were held back until now.
     pub(super) fn derive_due(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        if !self
-            .derivation
-            .as_ref()
-            .is_some_and(|derivation| derivation.has_due(now))
-        {
+        let Some(derivation) = self.derivation.as_ref() else {
+            return Ok(());
+        };
+        let (has_due, rest) = match derivation.has_waited(now) {
+            true => (true, RestOfTransaction::None),
+            false => (derivation.has_due(now), RestOfTransaction::MayCome),
+        };
+        if !has_due {
             return Ok(());
         }
         self.begin()?;
-        self.derive_complete(now)?;
+        self.derive_complete(rest, now)?;
         let events = self.with_derivation(|derivation, rows| derivation.due(now, rows))?;
         self.append_events(events, now)
     }
@@ -353,7 +385,7 @@ impl Journal {
             .as_ref()
             .is_some_and(|derivation| derivation.is_ended_by(Some(stat.mzxid)))
         {
-            self.derive_complete(now)?;
+            self.derive_complete(RestOfTransaction::None, now)?;
         }
         self.with_derivation(|derivation, rows| derivation.change(&observed.as_change(), rows))
     }

@@ -36,7 +36,7 @@ use super::size::Room;
 use super::wal::WalCopier;
 use super::wal_gate::WalGate;
 use crate::append::{Append, Change, ChangeKind, RecordKind};
-use crate::derive::Derivation;
+use crate::derive::{Derivation, RestOfTransaction};
 use crate::number::Seq;
 use crate::path::ZnodePath;
 use crate::record::{Masking, Mode, Origin, Timestamp};
@@ -489,7 +489,7 @@ impl JournalWriter for Journal {
             TxnState::Closed => {}
             TxnState::Sealed | TxnState::Failed => return Err(self.give_up()?),
             TxnState::Open => {
-                if let Err(error) = self.derive_complete(self.last_captured) {
+                if let Err(error) = self.derive_complete(RestOfTransaction::MayCome, self.last_captured) {
                     self.rollback_transaction()?;
                     return Err(error);
                 }

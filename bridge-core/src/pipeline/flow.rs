@@ -182,14 +182,30 @@ impl<L: JournalWriter> Flow<L> {
     /// # Errors
     /// As of [`Flow::report`].
     pub fn tick(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        match self.fire(now) {
+            Ok(()) => self.step(Input::Tick, now),
+            Err(error) => self.failed(StepError::Journal(error)),
+        }
+    }
+
+    /// Less than a second has passed: only events that were held back come.
+    ///
+    /// # Errors
+    /// As of [`Flow::report`].
+    pub fn beat(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        match self.fire(now) {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(StepError::Journal(error)),
+        }
+    }
+
+    fn fire(&mut self, now: Timestamp) -> Result<(), JournalError> {
         // Without a connection, and until the tree is compared after it, nobody knows whether what has gone is back: an
         // event that was held back waits.
-        if self.machine.state() == CaptureState::Live
-            && let Err(error) = self.journal.tick(now)
-        {
-            return self.failed(StepError::Journal(error));
+        match self.machine.state() {
+            CaptureState::Live => self.journal.tick(now),
+            _ => Ok(()),
         }
-        self.step(Input::Tick, now)
     }
 
     /// Nothing waits: the machine does more of what it had left.

@@ -196,7 +196,8 @@ impl Pipeline {
         let beat = sleep_until(self.ticker.due(false));
         tokio::pin!(beat);
         loop {
-            let due = self.ticker.due(self.flow.has_progress());
+            let has_waiting = self.flow.has_progress() || self.flow.journal().is_within_transaction();
+            let due = self.ticker.due(has_waiting);
             if beat.deadline() != due {
                 beat.as_mut().reset(due);
             }
@@ -472,6 +473,11 @@ impl Pipeline {
             }
             self.status.show(self.flow.machine());
             self.tell_blind_spots();
+        } else if self.flow.journal().is_within_transaction() {
+            self.begin()?;
+            let fired = self.flow.beat((self.clock)());
+            self.tell().await;
+            fired?;
         }
         self.commit().await?;
         self.run_writer_task().await?;

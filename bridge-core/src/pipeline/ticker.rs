@@ -1,4 +1,5 @@
-//! The timer of an idle pipeline: short while a cursor waits to be stored, otherwise one second.
+//! The timer of an idle pipeline: short while a cursor waits to be stored, or changes for the rest of their transaction,
+//! otherwise one second.
 //!
 //! The ticks are all that a bridge does while the tree does not change, so that each needless one adds to its idle
 //! cost.

@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use bridge_core::derive::{Derivation, DerivationMark, ObservedChange};
+use bridge_core::derive::{Derivation, DerivationMark, ObservedChange, RestOfTransaction};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
-use bridge_core::record::{Data, DataForm, Fidelity, Op, ServiceEvent, ServiceEventType, Timestamp};
+use bridge_core::record::{Data, DataForm, Fidelity, Op, ServiceEvent, ServiceEventType, Timestamp, TxnKind};
 use bridge_services::{MemoryState, ServiceConfig, ServiceMachine};
 use uuid::Uuid;
 
@@ -34,6 +34,8 @@ pub struct Play {
     pub now: i64,
     /// When changes are captured, of a history that is read late; `None`: as they happen, by a watch.
     pub captured: Option<i64>,
+    /// The type of the transactions, of a source that reads them.
+    pub txn: Option<TxnKind>,
     zxid: u64,
     /// When each znode was created.
     born: BTreeMap<String, u64>,
@@ -48,6 +50,7 @@ impl Play {
             batch_max: 0,
             now: 1_795_355_000_000,
             captured: None,
+            txn: None,
             zxid: 0x10,
             born: BTreeMap::new(),
         };
@@ -59,7 +62,9 @@ impl Play {
     /// A start with these sections. Returns whether it lists the tree, which is empty unless `living` has znodes.
     pub fn restart(&mut self, sections: &[ServiceConfig], living: &[(&str, u64, String)]) -> bool {
         self.machine = ServiceMachine::new("main", sections).unwrap();
-        let must_fill = self.machine.begin(&mut self.state).unwrap();
+        let begun = self.machine.begin(&mut self.state).unwrap();
+        let must_fill = begun.must_fill;
+        self.take(begun.events);
         if must_fill {
             for (name, owner, text) in living {
                 self.change(name, Op::Snapshot, *owner, text);
@@ -106,20 +111,38 @@ impl Play {
             changed: self.captured.map(|_| Timestamp(self.now)),
             captured: Timestamp(self.captured.unwrap_or(self.now)),
             data: (op != Op::Delete).then_some(&data),
-            txn: None,
+            txn: self.txn,
         };
         if self.machine.covers(&znode) {
             self.machine.change(&change, &mut self.state).unwrap();
         }
     }
 
+    /// The last transaction is over.
     pub fn complete(&mut self) {
-        let events = self.machine.complete(&mut self.state).unwrap();
+        self.end(RestOfTransaction::None);
+    }
+
+    /// A batch ends, and perhaps within a transaction.
+    pub fn commit(&mut self) {
+        self.end(RestOfTransaction::MayCome);
+    }
+
+    fn end(&mut self, rest: RestOfTransaction) {
+        let events = self.machine.complete(rest, &mut self.state).unwrap();
         self.take(events);
     }
 
+    /// Some milliseconds of silence.
+    pub fn wait(&mut self, millis: i64) {
+        self.now += millis;
+        if self.machine.has_waited(Timestamp(self.now)) {
+            self.complete();
+        }
+    }
+
     pub fn mark(&mut self, mark: DerivationMark, root: &str) {
-        self.complete();
+        self.end(RestOfTransaction::Lost);
         let events = self
             .machine
             .mark(mark, Some(&path(root)), &mut self.state)

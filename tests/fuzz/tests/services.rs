@@ -2,7 +2,7 @@
 //! or a leader disappear.
 
 use bolero::check;
-use bridge_core::derive::{Derivation, ObservedChange};
+use bridge_core::derive::{Derivation, ObservedChange, RestOfTransaction};
 use bridge_core::number::{SessionId, Zxid};
 use bridge_core::path::ZnodePath;
 use bridge_core::record::{Data, DataForm, Fidelity, Op, ServiceEventType, Timestamp};
@@ -141,7 +141,10 @@ fn play(machine: &mut ServiceMachine, writes: &[(&ZnodePath, &[u8])]) {
         if machine.covers(path) {
             machine.change(&change, &mut state).expect("rows in memory");
         }
-        for derived in machine.complete(&mut state).expect("rows in memory") {
+        for derived in machine
+            .complete(RestOfTransaction::None, &mut state)
+            .expect("rows in memory")
+        {
             let kind = derived.event.kind;
             assert!(
                 !matches!(
