@@ -318,8 +318,7 @@ async fn millions_of_empty_elements_in_a_frame_are_refused_before_they_take_memo
     .await;
     let error = part(-1, &(-101i32).to_be_bytes());
     let of_errors = memory_of_answer(move |xid| [header(xid, 5), error.repeat(2_000_000)].concat()).await;
-    // The frame in this server and in the client, what may be decoded of it, and the other tests of this process. Without
-    // the limit it is 400 MiB and more.
+    // The frame in this server and in the client, what may be decoded of it, and the other tests of this process.
     for (which, grown) in [("names", of_names), ("lists", of_lists), ("errors", of_errors)] {
         assert!(grown < 330 << 20, "{which}: {} MiB", grown >> 20);
     }
